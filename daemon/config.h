@@ -1,0 +1,91 @@
+/*
+ * config.h - a policy as it is written: files, then live changes on top.
+ *
+ * config_load() reads the policy file and conf.d/ beside it and reports every
+ * mistake it finds, each as file:line:column.  compile.c multiplies the result
+ * out, together with the live changes, into one area of the policy object
+ * (lib/policy.h).  Neither knows sockets or the store.
+ */
+#ifndef RATIOND_CONFIG_H
+#define RATIOND_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "policy.h"
+#include "rate.h"
+
+struct config; /* opaque: see config.c, compile.c (config_model.h) */
+
+/* All that was wrong, in order. */
+struct mistakes {
+	char **text; /* "file:line:column: found, expected" */
+	size_t n;
+	size_t cap;
+};
+void mistakes_add(struct mistakes *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void mistakes_free(struct mistakes *m);
+
+/*
+ * Load FILE and FILE's directory/conf.d/ *.yaml in order (dotfiles skipped).
+ * file NULL: the built-in default, an empty policy with 64k keys.
+ * Returns 0; or -1 with at least one mistake.
+ */
+int config_load(const char *file, struct config **out, struct mistakes *m);
+void config_free(struct config *c);
+
+/* What the segment must hold. */
+struct config_table {
+	uint64_t keys;         /* table.keys, default 64k */
+	uint32_t cells;        /* table.rates; default: the most of any limit, at least 2 */
+	uint64_t policy_bytes; /* of an area: table.policy; default: 4 x what is needed, >= 4 MiB */
+	uint64_t idle_ns;      /* table.idle, default 10 min */
+};
+void config_table(const struct config *c, struct config_table *out);
+
+/* A change made while running; kept in the store, put over the files at each compile. */
+enum change_kind {
+	CHANGE_RATES = 1, /* limit; key or plan or neither: new rates */
+	CHANGE_PLAN,      /* key -> plan */
+	CHANGE_ENV,       /* key -> environment */
+	CHANGE_SHARE,     /* rates[0].units / burst: this host's part */
+	CHANGE_MODE,      /* limit, or "" for all: mode */
+};
+
+struct change {
+	int64_t id;
+	enum change_kind kind;
+	char limit[RATION_NAME_MAX + 1];
+	unsigned char key[RATION_KEY_MAX + 1];
+	size_t key_len; /* 0: not about one key */
+	char plan[RATION_NAME_MAX + 1]; /* a plan's or environment's name */
+	uint8_t mode; /* enum policy_mode */
+	uint8_t nrates;
+	struct rate_spec rates[RATION_RATES_MAX];
+	uint64_t share_num, share_den;
+	int64_t until; /* Unix s; POLICY_ENDLESS */
+	int64_t when;  /* Unix s */
+	char who[64];
+	char reason[256];
+};
+
+/*
+ * Write the policy, with n changes on top, into area (area_bytes long).
+ * previous: the area in force, for limits' ids; NULL at first.  cells: rates that a
+ * slot of the segment holds.  A later change of the same kind and target wins; one
+ * whose `until` has passed is ignored.
+ * Returns 0; or -1 with the mistakes (unknown limit, plan, too many rates, out of room).
+ */
+int config_compile(const struct config *c, const struct change *changes, size_t n,
+    const struct policy_area *previous, uint32_t cells, int64_t now_s, void *area,
+    uint64_t area_bytes, uint32_t version, struct mistakes *m);
+
+/*
+ * What `ration diff` shows: the changes in force as text, one a line; or as YAML
+ * that could be committed.
+ */
+void config_diff_yaml(const struct config *c, const struct change *changes, size_t n, FILE *out);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * clock.h - shared time: CLOCK_BOOTTIME of the initial time namespace plus the
+ * test clock's advance, in ns.
+ *
+ * A call reads the coarse monotonic clock (3 ns) and adds this process's own
+ * offset to BOOTTIME.  The offset goes stale in a suspend (monotonic stops,
+ * BOOTTIME does not): whenever the coarse clock has moved since the last look
+ * the coarse real-time clock is compared too, which moves with BOOTTIME; a
+ * difference means a suspend or a clock step, and the precise clock is read.
+ * The coarse clock stands still for 4 ms at a time, so that costs one compare.
+ */
+#ifndef RATION_CLOCK_H
+#define RATION_CLOCK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct policy_head;
+
+struct clock {
+	_Atomic int64_t offset_ns;     /* BOOTTIME (initial namespace) - coarse monotonic */
+	_Atomic int64_t real_ns;       /* coarse real time - coarse monotonic */
+	_Atomic uint64_t seen_ns;      /* coarse monotonic at the last look */
+	_Atomic int64_t namespace_ns;  /* this namespace's BOOTTIME - the initial one's */
+	_Atomic uint32_t steps;        /* suspends and clock steps noticed */
+	/* Tests own the time: when set, both readings come from it. */
+	uint64_t (*fake)(void *arg);
+	void *fake_arg;
+};
+
+void clock_init(struct clock *c);
+/* Read the time namespace again; in a forked child. */
+void clock_forked(struct clock *c);
+/* Shared time, up to LAG_NS behind. */
+uint64_t clock_coarse(struct clock *c, const struct policy_head *p);
+/* Shared time. */
+uint64_t clock_precise(struct clock *c, const struct policy_head *p);
+/* Unix time, ns, of a shared time. */
+int64_t clock_unix(const struct policy_head *p, uint64_t shared_ns);
+
+#endif

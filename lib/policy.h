@@ -1,0 +1,241 @@
+/*
+ * policy.h - the compiled policy: what rationd writes and everybody reads.
+ *
+ *	policy object:  policy_head | area 0 | area 1
+ *
+ * The object is mapped read-only by all but rationd.  A version v is written
+ * whole into area v & 1 and then switched to by one word:
+ *
+ *	word    current(32) writing(32)
+ *
+ * Before rationd touches an area it publishes writing = v.  A reader takes
+ * `current`, copies what it needs out of that area, and loads the word again:
+ * while writing <= current + 1 the copy was not being rewritten under it.  If
+ * it was, the reader starts again.  rationd killed in the middle leaves writing
+ * one ahead of current, which disturbs nobody; its successor writes that same
+ * version again.  No lock, nothing odd that a dead writer leaves behind.
+ *
+ * Within an area everything is an offset from the area's start, and every
+ * offset and index that a reader follows is checked against the area's size: a
+ * reader that was stopped for long may be reading a version being rewritten.
+ *
+ * What a key gets: override, else plan x environment, else the limit's default,
+ * times the host's share.  All of that is multiplied out by rationd; a reader
+ * only picks a *ruleset*: rulesets[matrix[limit][plan][environment]], or the
+ * override's.  A ruleset that ends (`until`) names the one that follows, so that
+ * an override ends in time without rationd.  A slot remembers the version and
+ * the ruleset it was resolved to (SLOT_RESOLVED): a change costs rationd nothing
+ * that grows with the keys in the table.
+ *
+ * Ids are stable: a limit keeps its id, a shape its number, as long as the
+ * segment lives, over reloads and restarts of rationd (rate_def_derive()).
+ */
+#ifndef RATION_POLICY_H
+#define RATION_POLICY_H
+
+#include "layout.h"
+#include "ration.h"
+
+#define POLICY_MAGIC UINT64_C(0x31594c4f504e5452)
+#define POLICY_ENDLESS INT64_MAX
+
+struct policy_head {
+	_Atomic uint64_t magic; /* stored last */
+	uint32_t layout_version;
+	uint32_t fingerprint;
+	uint64_t bytes;      /* of the whole object */
+	uint64_t id;         /* as in seg_head */
+	uint64_t area_bytes; /* of each area */
+	uint64_t area_off[2];
+	uint64_t reserved;
+	/* second line: read by every call, changed seldom */
+	alignas(64) word_t word;          /* current(32) writing(32) */
+	_Atomic int64_t test_offset_ns;   /* the test clock's advance; 0 unless sandbox */
+	_Atomic int64_t real_offset_ns;   /* Unix time - shared time */
+	_Atomic uint32_t sandbox;         /* 1: the test clock may be moved */
+	_Atomic uint32_t clock_generation; /* counts up when an offset changes */
+	uint64_t reserved2[4];
+};
+static_assert(sizeof(struct policy_head) == 128, "two lines");
+
+#define POLICY_CURRENT(w) ((uint32_t)((w) >> 32))
+#define POLICY_WRITING(w) ((uint32_t)(w))
+#define POLICY_WORD(current, writing) ((uint64_t)(current) << 32 | (uint32_t)(writing))
+
+enum policy_mode { MODE_ENFORCE = 0, MODE_OBSERVE = 1, MODE_OFF = 2 };
+
+/* One rate, with everything that a decision needs. */
+struct rate_def {
+	uint32_t shape; /* 1..SHAPE_MASK: number of (kind, window, zone, period) */
+	uint8_t kind;   /* RATION_SLIDING ... */
+	uint8_t zone;   /* index of the zone of a calendar rate */
+	uint16_t reserved;
+	uint64_t units;      /* N; a bucket's burst; RATION_UNLIMITED */
+	uint64_t window_ns;  /* a day or month: nominal, for order and display */
+	uint64_t sub_ns;     /* sliding: (window + LAG)/15, rounded up */
+	uint64_t recip;      /* floor((2^64 - 1) / sub_ns), or / window_ns for fixed */
+	uint64_t period16;   /* bucket: 1/16 ns a unit, rounded up */
+	uint64_t rate_units; /* bucket: units a window; else as units */
+	uint64_t reserved2;
+};
+static_assert(sizeof(struct rate_def) == 64, "one cache line");
+
+#define RULESET_PLAIN 1u /* one sliding rate, enforced, endless: the short way applies */
+
+struct ruleset {
+	uint32_t limit;  /* id */
+	uint16_t nrates; /* 0: nothing is counted (mode off, a value) */
+	uint8_t mode;    /* enum policy_mode */
+	uint8_t flags;   /* RULESET_... */
+	int64_t until;   /* Unix s; from then on `next` applies; POLICY_ENDLESS */
+	uint32_t next;   /* ruleset */
+	uint32_t origin; /* string: where it comes from, for people */
+	uint16_t plan;   /* index into plans, 0: none */
+	uint16_t env;
+	uint32_t reserved[7];
+	struct rate_def rates[RATION_RATES_MAX];
+};
+static_assert(sizeof(struct ruleset) == 64 + 4 * 64, "five cache lines");
+
+#define LIMIT_FULL_ADMIT 1u      /* when_full: admit */
+#define LIMIT_UNLISTED_REFUSE 2u /* keys that the policy does not list are denied */
+#define LIMIT_GONE 4u            /* no longer in the policy; its id stays taken */
+
+struct limit_def {
+	uint32_t name; /* string */
+	uint16_t name_len;
+	uint16_t flags;
+	uint64_t max_keys; /* bound on slots of this limit; 0: none */
+	uint32_t origin;   /* string: file:line */
+	uint32_t reserved;
+};
+
+struct name_def {
+	uint32_t name; /* string */
+	uint32_t len;
+};
+
+struct zone_def {
+	uint32_t name; /* string */
+	uint32_t ndays;
+	uint32_t nmonths;
+	int32_t reserved;
+	uint64_t days;   /* offset of ndays int64_t: Unix s at which a local day starts */
+	uint64_t months; /* offset of nmonths int64_t */
+};
+
+/* A key that the policy names: plan, environment, overrides.  Not tied to a limit. */
+struct key_def {
+	uint64_t hash; /* policy_key_hash() */
+	uint32_t key;  /* string */
+	uint16_t len;
+	uint16_t plan; /* 0: none */
+	uint16_t env;  /* 0: none */
+	uint16_t noverrides;
+	uint32_t overrides; /* index of the first */
+};
+
+struct override_def {
+	uint32_t limit;
+	uint32_t ruleset;
+};
+
+/*
+ * Head of an area.  All offsets are from the area's start, 64-bit aligned.
+ * Strings are NUL-terminated in the strings section; 0 is the empty string.
+ */
+struct policy_area {
+	uint32_t version;
+	uint32_t nrulesets;
+	uint64_t bytes;     /* used */
+	uint64_t rulesets;  /* nrulesets struct ruleset, 64-byte aligned */
+	uint64_t limits;    /* nlimits struct limit_def, by id */
+	uint64_t names;     /* nnames uint32_t: hash table of id + 1, nnames a power of two */
+	uint64_t matrix;    /* nlimits x (nplans + 1) x (nenvs + 1) uint32_t */
+	uint64_t plans;     /* nplans + 1 struct name_def; [0] is empty */
+	uint64_t envs;      /* nenvs + 1 struct name_def; [0] is empty */
+	uint64_t zones;     /* nzones struct zone_def */
+	uint64_t keys;      /* nkeys struct key_def */
+	uint64_t keytab;    /* nkeytab uint32_t: hash table of index + 1, a power of two */
+	uint64_t overrides; /* noverrides struct override_def */
+	uint64_t strings;   /* strings_bytes */
+	uint64_t strings_bytes;
+	uint32_t nlimits;
+	uint32_t nnames;
+	uint32_t nplans;
+	uint32_t nenvs;
+	uint32_t nzones;
+	uint32_t nkeys;
+	uint32_t nkeytab;
+	uint32_t noverrides;
+	uint32_t default_plan; /* of keys without one; 0: none */
+	uint32_t reserved[7];
+};
+
+/* Where a reader stands: one version of one mapped policy object. */
+struct policy_ref {
+	const struct policy_head *head;
+	const struct policy_area *area;
+	uint64_t area_bytes;
+	uint32_t version;
+};
+
+/* Take the current version.  False: none is published yet. */
+bool policy_current(const struct policy_head *head, struct policy_ref *p);
+
+/* Was the area of p left alone so far?  Pairs with policy_begin(). */
+bool policy_intact(const struct policy_ref *p);
+
+/*
+ * Readers.  Each copies out and returns false when an index or offset leaves
+ * the area (then the version moved, or the object is damaged).
+ */
+bool policy_ruleset(const struct policy_ref *p, uint32_t index, struct ruleset *out);
+bool policy_limit(const struct policy_ref *p, uint32_t id, struct limit_def *out);
+/* Id of a limit's name, -1: none, also when it is LIMIT_GONE. */
+int64_t policy_limit_id(const struct policy_ref *p, const char *name, size_t len);
+/* String at offset off of the strings section, "" when out of range; *len without NUL. */
+const char *policy_string(const struct policy_ref *p, uint32_t off, size_t *len);
+/* The key's entry.  False: the policy does not name it. */
+bool policy_key(const struct policy_ref *p, uint64_t hash, const void *key, size_t len,
+    struct key_def *out);
+/*
+ * Ruleset index for a key of a limit at Unix second `now`: override, else plan x
+ * environment, else default.  Follows `until` up to eight times.  -1: no such
+ * limit.  *listed: the policy names the key.
+ */
+int64_t policy_resolve(const struct policy_ref *p, uint32_t limit, const void *key, size_t len,
+    bool *listed);
+/*
+ * Start and end, Unix s, of the period of a calendar or fixed rate around `now`
+ * (Unix ns).  Beyond the published table days of 86,400 s and months of 31 days are used.
+ */
+bool policy_period(const struct policy_ref *p, const struct rate_def *r, int64_t unix_ns,
+    int64_t *start_s, int64_t *end_s);
+const char *policy_plan_name(const struct policy_ref *p, uint32_t plan);
+const char *policy_env_name(const struct policy_ref *p, uint32_t env);
+
+/* Hash of a name or key in the policy (unkeyed: only rationd's own input is in it). */
+uint64_t policy_hash(const void *bytes, size_t len);
+
+/* ---- writing; rationd alone ---- */
+
+/*
+ * Fill in everything of r that follows from kind, units, window_ns, rate_units and
+ * the zone's name: shape, sub_ns, recip, period16.  A shape's number is a function
+ * of its content alone, so it means the same over reloads and restarts:
+ * sliding windows by their seconds, fixed ones likewise, calendar periods by the zone's
+ * name, buckets by their period (hashed into 80,000: two periods that collide
+ * keep their arrival time over a change instead of their used units).
+ */
+void rate_def_derive(struct rate_def *r, const char *zone);
+
+/*
+ * Announce that the version after the current one is being written, and give
+ * the area to write it to (head->area_bytes long).  Pairs with policy_intact().
+ */
+void *policy_begin(struct policy_head *head, uint32_t *version);
+/* Switch to it.  The area's `version` must be set.  Pairs with policy_current(). */
+void policy_publish(struct policy_head *head, uint32_t version);
+
+#endif

@@ -1,0 +1,80 @@
+/*
+ * segment.h - finding, making and attaching the two shared objects.
+ *
+ * Created complete or not at all: the objects are filled under a temporary name,
+ * every page allocated (posix_fallocate: a full tmpfs is an error here, never a
+ * SIGBUS later), then renamed, the magic stored last.  An object is trusted
+ * only if it is a regular file of root, of the caller or of the owner of the run
+ * directory, not writable by the world, and exactly as long as its head says.
+ */
+#ifndef RATION_SEGMENT_H
+#define RATION_SEGMENT_H
+
+#include "policy.h"
+
+struct paths {
+	char instance[33];
+	char shm_dir[1024]; /* where the objects lie: /dev/shm, or run_dir */
+	char run_dir[1024]; /* socket and lock: /run/ration, $XDG_RUNTIME_DIR/ration, $RATION_DIR */
+	char counters[1200];
+	char policy[1200];
+	char lock[1200];   /* held by rationd (OFD write lock on byte 0) */
+	char socket[1200];
+	char state[1200];  /* durable state: an SQLite file */
+	char config[1200]; /* default policy file */
+};
+
+/*
+ * Where an instance is.  instance NULL: $RATION_INSTANCE or "default".  dir NULL:
+ * $RATION_DIR; else for a client ($create false) of an ordinary user the private
+ * instance if its counters exist, else the system's.  0 or RATION_EINVAL.
+ */
+int paths_find(const char *instance, const char *dir, bool create, struct paths *out);
+
+/* A mapped instance. */
+struct segment {
+	struct seg_head *head; /* counters; read-only when attached so */
+	struct policy_head *policy;
+	struct limit_counters *limits;
+	word_t *bitmap; /* bit set: the slot may be free (a hint) */
+	word_t *buckets;
+	word_t *slots;
+	uint64_t nslots;
+	uint64_t nbuckets;
+	uint32_t stride;
+	uint32_t cells;
+	uint64_t secret[2];
+	uint64_t bytes;
+	uint64_t policy_bytes;
+	uint32_t id; /* number of this mapping in its handle */
+	bool writable;
+};
+
+struct segment_size {
+	uint64_t nslots;
+	uint32_t cells;        /* rates that a slot holds, 1..CELLS_MAX */
+	uint64_t policy_bytes; /* of each area */
+};
+
+/* Attach.  0 or RATION_ENOSEG ...; *seg is zeroed on failure. */
+int segment_attach(const struct paths *p, bool writable, struct segment *seg);
+void segment_detach(struct segment *seg);
+/*
+ * Create both objects (rationd).  gid: group that may use the counters, or
+ * (unsigned)-1.  err: what failed, for people.
+ */
+int segment_create(const struct paths *p, const struct segment_size *size, unsigned gid,
+    struct segment *seg, char *err, size_t errsize);
+/* Attach as rationd: the policy object writable too. */
+int segment_attach_owner(const struct paths *p, struct segment *seg, char *err, size_t errsize);
+/* Are the counters from this boot?  (Shared time starts anew at boot.) */
+bool segment_same_boot(const struct segment *seg);
+
+/* First word of a slot; n < seg->nslots. */
+static inline word_t *
+segment_slot(const struct segment *seg, uint64_t n)
+{
+	return seg->slots + n * seg->stride;
+}
+
+#endif
