@@ -92,7 +92,7 @@ struct ruleset {
 	uint32_t origin; /* string: where it comes from, for people */
 	uint16_t plan;   /* index into plans, 0: none */
 	uint16_t env;
-	uint32_t reserved[7];
+	uint32_t reserved[9];
 	struct rate_def rates[RATION_RATES_MAX];
 };
 static_assert(sizeof(struct ruleset) == 64 + 4 * 64, "five cache lines");
