@@ -35,12 +35,19 @@ int rate_format(const struct rate_spec *r, char *buf, size_t size);
  * Parse "300/min, 30/s" or "[300/min, 30/s]": up to max rates; returns how many, or -1.
  */
 int rate_parse_list(const char *text, struct rate_spec *out, int max, char *err, size_t errsize);
+/* Do n rates make one limit?  One of each window, unlimited only alone.  0 or -1. */
+int rate_list_check(const struct rate_spec *r, int n, char *err, size_t errsize);
 /* "2.5M", "100MB", "64Ki", "1000": 0 or -1. */
 int quantity_parse(const char *text, uint64_t *out, char *err, size_t errsize);
 /* "90s", "1h", "2d", "1h30m", "31d", "15min": nanoseconds. */
 int duration_parse(const char *text, uint64_t *ns, char *err, size_t errsize);
 /* "1h30m": as snprintf(). */
 int duration_format(uint64_t ns, char *buf, size_t size);
+/*
+ * "1/6", "0.1", "0.1x", "10": a share or factor as a reduced fraction, exactly;
+ * above 0, numerator and denominator at most 10^9.  0 or -1.
+ */
+int fraction_parse(const char *text, uint64_t *num, uint64_t *den, char *err, size_t errsize);
 /* Multiply a rate by num/den (a share, an environment), rounded down, at least 1 unless 0. */
 void rate_scale(struct rate_spec *r, uint64_t num, uint64_t den);
 
