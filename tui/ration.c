@@ -1,0 +1,7 @@
+#include "tui.h"
+
+int
+main(void)
+{
+	return EXIT_USAGE;
+}
