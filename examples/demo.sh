@@ -1,0 +1,174 @@
+#!/bin/bash
+# demo.sh BUILD - the main job end to end, with every figure checked.
+#
+# Four workers of api-server answer 400 requests of one key under 300/min; the
+# limit is raised while they run; rationd is killed and comes back.  All of it
+# lies in a directory of its own in memory, on a free loopback port, and is gone
+# at the end.  Exit status 0 only if every figure was as said.
+set -euo pipefail
+build=$(cd "${1:?usage: demo.sh BUILD-DIRECTORY}" && pwd)
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+RATION_DIR=$(mktemp -d /dev/shm/ration-demo.XXXXXX)
+export RATION_DIR
+unset RATION_INSTANCE
+export PATH=$build/daemon:$build/tui:$build/examples:$PATH
+workers=4
+daemon='' service='' traffic='' wrong=0 url=''
+
+title() { printf '\n== %s\n' "$*"; }
+figure() { # WHAT FOUND EXPECTED
+	[[ $2 == "$3" ]] && return
+	printf 'demo: WRONG: %s: found %s, expected %s\n' "$1" "$2" "$3"
+	wrong=$((wrong + 1))
+}
+die() {
+	printf 'demo: %s\n' "$*" >&2
+	tail -n 20 "$RATION_DIR"/*.log >&2 || true
+	exit 1
+}
+
+end() { # PID...: end and await our own children
+	local pid
+	for pid in "$@"; do
+		[[ -n $pid ]] || continue
+		kill "$pid" 2>/dev/null || true
+		wait "$pid" 2>/dev/null || true
+	done
+}
+cleanup() {
+	local status=$?
+	trap - EXIT INT TERM
+	end "$traffic" "$service" "$daemon"
+	rm -rf "$RATION_DIR"
+	exit "$status"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# await WHAT COMMAND...: until it succeeds, at most 10 s
+await() {
+	local what=$1 until=$((SECONDS + 10))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		((SECONDS < until)) || die "$what did not come up in 10 s"
+		sleep 0.02
+	done
+}
+
+start_daemon() {
+	rationd -f examples/ration.yaml >>"$RATION_DIR/rationd.log" 2>&1 &
+	daemon=$!
+	await rationd answers_as "$daemon"
+}
+answers_as() { [[ $(ration --json status | jq -r .pid) == "$1" ]]; }
+start_service() {
+	api-server --port 0 --workers "$workers" >"$RATION_DIR/service.out" 2>"$RATION_DIR/service.log" &
+	service=$!
+	await api-server grep -q '^api-server: http' "$RATION_DIR/service.out"
+	url=$(sed -n 's/^api-server: \(http:[^,]*\),.*/\1/p' "$RATION_DIR/service.out")
+}
+
+# requests KEY N: one connection each, 16 at a time; prints "STATUS WORKER" for each
+requests() {
+	curl --silent --no-progress-meter --parallel --parallel-max 16 --max-time 20 \
+		--header 'Connection: close' --header "X-Api-Key: $1" --output /dev/null \
+		--write-out '%{http_code} %header{x-worker}\n' "$url/hello?n=[1-$2]" || true
+}
+count() { grep -c "^$1 " "$2" || true; } # STATUS FILE
+used() { ration --json show api "key:$1" | jq -r .used; }
+limit() { ration --json show api "key:$1" | jq -r .limit_units; }
+
+title "rationd and $workers workers of api-server, in $RATION_DIR"
+start_daemon
+start_service
+printf 'rationd is pid %s, the service %s\n' "$daemon" "$url"
+
+title "400 requests with one key, under 300/min sliding"
+first=$SECONDS
+requests alice 400 >"$RATION_DIR/400"
+admitted=$(count 200 "$RATION_DIR/400")
+denied=$(count 429 "$RATION_DIR/400")
+for ((w = 0; w < workers; w++)); do
+	share=$(grep -c " $w\$" "$RATION_DIR/400" || true)
+	printf 'worker %d answered %3d: %3d admitted, %3d denied\n' "$w" "$share" \
+		"$(grep -c "^200 $w\$" "$RATION_DIR/400" || true)" \
+		"$(grep -c "^429 $w\$" "$RATION_DIR/400" || true)"
+	((share >= 40)) || figure "requests answered by worker $w" "$share" "40 or more"
+done
+printf 'demo: admitted %d of 400\n' "$admitted"
+figure admitted "$admitted" 300
+figure denied "$denied" 100
+
+title "an admitted response (of another key) and a denied one"
+curl --silent --include --header 'X-Api-Key: bob' "$url/hello"
+printf '\n'
+curl --silent --include --header 'X-Api-Key: alice' "$url/hello"
+
+title "ration set api 350/min, while the service runs"
+ration set api 350/min --reason 'demo: more room'
+requests alice 100 >"$RATION_DIR/100"
+raised=$(count 200 "$RATION_DIR/100")
+printf 'demo: after raise %d of 100\n' "$raised"
+figure 'admitted after the raise' "$raised" 50
+figure 'denied after the raise' "$(count 429 "$RATION_DIR/100")" 50
+
+title "SIGKILL to rationd (pid $daemon); the workers go on"
+kill -KILL "$daemon"
+wait "$daemon" 2>/dev/null || true
+requests alice 20 >"$RATION_DIR/alone.alice"
+requests carol 400 >"$RATION_DIR/alone.carol"
+wrong_before=$wrong
+figure 'the spent key, denied without rationd' "$(count 429 "$RATION_DIR/alone.alice")" 20
+figure 'a fresh key, admitted without rationd' "$(count 200 "$RATION_DIR/alone.carol")" 350
+figure 'a fresh key, denied without rationd' "$(count 429 "$RATION_DIR/alone.carol")" 50
+printf 'without rationd: the spent key got %d of 20, a fresh key %d of 400\n' \
+	"$(count 200 "$RATION_DIR/alone.alice")" "$(count 200 "$RATION_DIR/alone.carol")"
+
+start_daemon
+printf 'rationd is back as pid %s\n' "$daemon"
+figure 'units used by the first key after the restart' "$(used alice)" 350
+figure 'units used by the fresh key after the restart' "$(used carol)" 350
+figure 'the raised limit after the restart' "$(limit alice)" 350
+requests alice 20 >"$RATION_DIR/back"
+figure 'the spent key, denied after the restart' "$(count 429 "$RATION_DIR/back")" 20
+ration show api key:alice
+exact=yes
+((wrong == wrong_before)) || exact=no
+printf 'demo: daemon killed, still exact: %s\n' "$exact"
+((SECONDS - first < 55)) ||
+	figure 'seconds from the first request (the window is 60)' "$((SECONDS - first))" 'less than 55'
+
+# Several keys, each at its own pace, for something to look at.
+run_traffic() {
+	local key pace
+	while :; do
+		pace=2
+		for key in erin frank grace heidi ivan judy; do
+			requests "$key" "$pace" >/dev/null
+			pace=$((pace + 3))
+		done
+		sleep 0.3
+	done
+}
+run_traffic 2>/dev/null &
+traffic=$!
+
+if [[ -t 0 && -t 1 && ${DEMO_SNAPSHOT-} != 1 ]] && ((wrong == 0)); then
+	title "ration top over running traffic (q leaves)"
+	sleep 1
+	ration top || wrong=$((wrong + 1))
+else
+	title "ration top -b over running traffic"
+	sleep 1.2
+	ration top -b || figure 'exit status of ration top -b' "$?" 0
+fi
+
+printf '\n'
+if ((wrong)); then
+	printf 'demo: %d figures were wrong; the logs:\n' "$wrong"
+	tail -n 20 "$RATION_DIR"/*.log
+	exit 1
+fi
+printf 'demo: every figure was as said\n'

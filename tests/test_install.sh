@@ -1,0 +1,86 @@
+#!/bin/bash
+# test_install.sh SOURCE-ROOT BUILD-ROOT CC - the library as a user's program meets it.
+#
+# Installs into an empty directory and builds there with pkg-config alone:
+# examples/api-server.c against the shared library, the same statically, and a
+# C++ program.  Nothing but ration.h may be needed, nor libc be exceeded.
+set -euo pipefail
+source=$(cd "${1:?source root}" && pwd)
+build=$(cd "${2:?build root}" && pwd)
+shift 2
+cc=("${@:-cc}")
+
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+die() {
+	printf 'test_install: %s\n' "$*" >&2
+	exit 1
+}
+
+DESTDIR='' meson install -C "$build" --no-rebuild --quiet --destdir "$tmp/root" >"$tmp/install.log" 2>&1 || {
+	cat "$tmp/install.log" >&2
+	die 'meson install failed'
+}
+pc=$(find "$tmp/root" -name ration.pc)
+[[ -n $pc ]] || die 'ration.pc was not installed'
+prefix=$(sed -n 's/^prefix=//p' "$pc")
+[[ $prefix == /* ]] || die "ration.pc: found prefix '$prefix', expected an absolute path"
+
+ration_flags() {
+	PKG_CONFIG_PATH=${pc%/*} pkg-config --define-variable=prefix="$tmp/root$prefix" "$@" ration
+}
+libdir=$(ration_flags --variable=libdir)
+includedir=$(ration_flags --variable=includedir)
+
+headers=$(cd "$includedir" && find . -type f | sort)
+[[ $headers == ./ration.h ]] || die "installed headers: found $headers, expected ration.h alone"
+[[ -e $libdir/libration.so.0 ]] || die 'libration.so.0 was not installed'
+
+exports=$(nm -D --defined-only "$libdir/libration.so" | awk '{ print $3 }' | sed 's/@.*//' | grep -v '^RATION_' || true)
+[[ -n $exports ]] || die 'libration.so exports nothing'
+if grep -v '^ration_' <<<"$exports"; then die 'libration.so exports a name that is not ration_...'; fi
+
+# Flags of a build with sanitizers are not a user's: there only the files are looked at.
+if nm -D "$libdir/libration.so" | grep -qE '__(asan|tsan|ubsan)_'; then
+	printf 'test_install: a build with sanitizers: not compiled against\n'
+	exit 0
+fi
+needed=$(readelf -d "$libdir/libration.so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
+[[ $needed == libc.so.6 ]] || die "libration.so needs: found ${needed:-nothing}, expected libc.so.6 alone"
+
+read -ra cflags < <(ration_flags --cflags)
+read -ra libs < <(ration_flags --libs)
+read -ra event < <(pkg-config --cflags --libs libevent)
+"${cc[@]}" -Wall -Wextra -Werror "$source/examples/api-server.c" -o "$tmp/shared" \
+	"${cflags[@]}" "${libs[@]}" "${event[@]}"
+LD_LIBRARY_PATH=$libdir "$tmp/shared" --help >/dev/null
+readelf -d "$tmp/shared" | grep -q 'NEEDED.*\[libration.so.0\]' || die 'api-server is not linked with libration.so.0'
+
+"${cc[@]}" "$source/examples/api-server.c" -o "$tmp/static" "${cflags[@]}" "$libdir/libration.a" "${event[@]}"
+"$tmp/static" --help >/dev/null
+
+cat >"$tmp/user.cc" <<'END'
+#include <ration.h>
+#include <cstdio>
+#include <cstring>
+int main()
+{
+	ration_decision_t d = RATION_DECISION_INIT;
+	ration_t *r = nullptr;
+	int e = ration_open_dir("/nonexistent", nullptr, 0, &r);
+	if (e != RATION_ENOSEG || r)
+		return std::printf("open: %d %s\n", e, ration_strerror(e)), 1;
+	if (ration_open_dir("/nonexistent", nullptr, RATION_FAIL_OPEN, &r) != 0)
+		return std::puts("open, failing open: refused"), 1;
+	if (ration_acquire(r, "api", "k", 1, &d) != RATION_ADMITTED || !(d.flags & RATION_F_DEGRADED))
+		return std::puts("acquire, failing open: not admitted as degraded"), 1;
+	ration_close(r);
+	return std::strncmp(ration_version(), "0.", 2) != 0;
+}
+END
+c++ -std=c++11 -Wall -Wextra -Wno-missing-field-initializers -Werror -x c++ "$tmp/user.cc" -o "$tmp/user" \
+	"${cflags[@]}" "${libs[@]}" || c++ -std=c++20 -x c++ "$tmp/user.cc" -o "$tmp/user" "${cflags[@]}" "${libs[@]}"
+LD_LIBRARY_PATH=$libdir "$tmp/user"
+
+[[ -n $(find "$tmp/root" -path '*/man3/ration.3*') ]] || die 'ration.3 was not installed'
+printf 'test_install: ok\n'
