@@ -45,6 +45,13 @@ struct config_table {
 };
 void config_table(const struct config *c, struct config_table *out);
 
+/* Names of groups as the files say, NULL when they do not: who may use the counters and the
+ * socket (`group`), who may make changes (`admin_group`).  Owned by c. */
+const char *config_group(const struct config *c);
+const char *config_admin_group(const struct config *c);
+/* Factor of an environment as text, "0.1" or "unlimited"; NULL: there is no such.  Owned by c. */
+const char *config_env_factor(const struct config *c, const char *name);
+
 /* A change made while running; kept in the store, put over the files at each compile. */
 enum change_kind {
 	CHANGE_RATES = 1, /* limit; key or plan or neither: new rates */
