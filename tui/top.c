@@ -1,8 +1,557 @@
-#include "tui.h"
+/*
+ * top.c - the dashboard: options, the loop, and where each key goes.
+ *
+ * The loop waits for a key, for rationd, or for the next reading, whichever comes
+ * first; then everything is drawn from what is known.  Drawing and scanning are
+ * apart: keys answer at once however many slots there are.
+ *
+ * With $RATION_TOP_FRAMES set every frame's number goes to the terminal's title, so
+ * that a test can wait for a frame instead of sleeping.
+ */
+#include "top.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <locale.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define INTERVAL_NS UINT64_C(2000000000)
+#define INTERVAL_MIN_NS UINT64_C(1000000000)
+#define INTERVAL_MAX_NS UINT64_C(60000000000)
+#define NOTE_NS UINT64_C(10000000000)
+#define KEYS_A_FRAME 64
+
+const struct view_ops *const views[] = { &view_keys, &view_limits, &view_events, &view_audit,
+	&view_detail, &view_help };
+const size_t nviews = sizeof(views) / sizeof(views[0]);
+
+/* ---- views ---- */
+
+void
+top_show(struct top *t, const struct view_ops *view)
+{
+	if (view == t->view)
+		return;
+	if (view->tab == ACT_NONE)
+		t->back = t->view->tab == ACT_NONE && t->view == &view_help ? t->back : t->view;
+	t->view = view;
+	if (view->open != NULL)
+		view->open(t);
+}
+
+void
+top_back(struct top *t)
+{
+	if (t->view->tab != ACT_NONE)
+		return;
+	/* Help over a detail leads back to the detail, and that to the tab it came from. */
+	if (t->view == &view_help && t->back == &view_detail) {
+		t->view = &view_detail;
+		t->back = t->before_detail;
+		return;
+	}
+	t->view = t->back != NULL ? t->back : &view_keys;
+	if (t->view->read != NULL)
+		t->view->read(t);
+}
+
+static void
+next_tab(struct top *t)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < nviews; i++) {
+		if (views[i] == t->view)
+			at = i;
+	}
+	do
+		at = (at + 1) % nviews;
+	while (views[at]->tab == ACT_NONE);
+	top_show(t, views[at]);
+}
+
+void
+top_note(struct top *t, int look, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(t->note, sizeof(t->note), fmt, ap);
+	va_end(ap);
+	t->note_look = look;
+	t->note_until_ns = t->now.mono_ns + NOTE_NS;
+}
+
+/* ---- reading ---- */
+
+void
+top_read(struct top *t, bool force)
+{
+	bool fresh;
+
+	if (t->model.seg == NULL)
+		return;
+	fresh = model_refresh(&t->model, t->now.shared_ns, t->now.mono_ns, force);
+	if ((fresh || force) && view_keys.read != NULL)
+		view_keys.read(t); /* the selection is kept up in every view */
+	if ((fresh || force) && t->view != &view_keys && t->view->read != NULL)
+		t->view->read(t);
+}
+
+static void
+read_time(struct top *t)
+{
+	t->now.mono_ns = mono_now();
+	if (t->ctx->attached) {
+		uint64_t shared = ctx_now(t->ctx);
+
+		t->now.wall_s = clock_unix(t->ctx->seg.policy, shared) / 1000000000;
+		if (!t->paused)
+			t->now.shared_ns = shared;
+	}
+}
+
+/* The segment was replaced: take the new one, or stay with the old as long as there is none. */
+static void
+follow_segment(struct top *t)
+{
+	struct ctx fresh = *t->ctx;
+
+	if (atomic_load_explicit(&t->ctx->seg.head->retired, memory_order_acquire) == 0)
+		return;
+	fresh.attached = false;
+	memset(&fresh.seg, 0, sizeof(fresh.seg));
+	if (ctx_attach_quiet(&fresh) != 0)
+		return;
+	model_free(&t->model);
+	ctx_detach(t->ctx);
+	*t->ctx = fresh;
+	memset(&t->keys.sel, 0, sizeof(t->keys.sel));
+	t->keys.nkept = 0;
+	if (model_init(&t->model, &t->ctx->seg, true) != 0) {
+		t->quit = true;
+		return;
+	}
+	t->model.filter = t->filter;
+	t->model.hide_idle = t->model.count_over = true;
+	t->view = &view_keys;
+	t->view->open(t);
+	top_note(t, LOOK_WARN, "the segment was replaced: attached to the new one");
+}
+
+bool
+top_filter_apply(struct top *t)
+{
+	struct filter *f;
+	const struct key_ref *sel = &t->keys.sel;
+
+	t->filter_err[0] = '\0';
+	f = filter_parse(t->filter_text.text, t->filter_err, sizeof(t->filter_err));
+	if (f == NULL)
+		return false;
+	t->model.filter = f;
+	filter_free(t->filter);
+	t->filter = f;
+	t->model.hold_ns = 0;
+	top_read(t, true);
+	if (t->keys.sel.set && model_index(&t->model, sel->slot, sel->birth) < 0) {
+		/* What cannot be seen is not selected. */
+		memset(&t->keys.sel, 0, sizeof(t->keys.sel));
+		view_keys.read(t);
+	}
+	return true;
+}
+
+/* ---- keys ---- */
+
+static void
+filter_key(struct top *t, int key)
+{
+	char before[FIELD_MAX + 1];
+
+	if (key == SK_ENTER) {
+		t->filtering = !top_filter_apply(t);
+		return;
+	}
+	if (key == SK_ESC) {
+		field_set(&t->filter_text, t->filter_was);
+		top_filter_apply(t);
+		t->filtering = false;
+		return;
+	}
+	snprintf(before, sizeof(before), "%s", t->filter_text.text);
+	/* As it is typed; a half-typed one may be wrong: the one before stays meanwhile. */
+	if (field_key(&t->filter_text, key) && strcmp(before, t->filter_text.text) != 0)
+		top_filter_apply(t);
+}
+
+static void
+change_interval(struct top *t, bool faster)
+{
+	uint64_t ns = t->interval_ns;
+
+	ns = faster ? ns - (ns > 5 * INTERVAL_MIN_NS ? 5 : 1) * INTERVAL_MIN_NS
+		    : ns + (ns >= 5 * INTERVAL_MIN_NS ? 5 : 1) * INTERVAL_MIN_NS;
+	if (ns < INTERVAL_MIN_NS)
+		ns = INTERVAL_MIN_NS;
+	if (ns > INTERVAL_MAX_NS)
+		ns = INTERVAL_MAX_NS;
+	t->interval_ns = ns;
+	t->next_read_ns = t->now.mono_ns + ns;
+	top_note(t, LOOK_PLAIN, "every %.0f s", (double)ns / 1e9);
+}
+
+/* What every view answers alike. */
+static void
+common_action(struct top *t, enum action action)
+{
+	switch (action) {
+	case ACT_HELP:
+		if (t->view == &view_help) {
+			top_back(t);
+			break;
+		}
+		if (t->view == &view_detail)
+			t->before_detail = t->back;
+		top_show(t, &view_help);
+		break;
+	case ACT_BACK:
+		top_back(t);
+		break;
+	case ACT_QUIT:
+		if (t->view->tab == ACT_NONE)
+			top_back(t);
+		else
+			t->quit = true;
+		break;
+	case ACT_TAB_NEXT:
+		next_tab(t);
+		break;
+	case ACT_PAUSE:
+		t->paused = !t->paused;
+		t->next_read_ns = t->now.mono_ns;
+		break;
+	case ACT_FASTER:
+	case ACT_SLOWER:
+		change_interval(t, action == ACT_FASTER);
+		break;
+	case ACT_UNDO:
+		edit_undo(t);
+		break;
+	case ACT_FILTER:
+		snprintf(t->filter_was, sizeof(t->filter_was), "%s", t->filter_text.text);
+		t->filtering = true;
+		break;
+	case ACT_CLEAR:
+		field_set(&t->filter_text, "");
+		top_filter_apply(t);
+		break;
+	default:
+		for (size_t i = 0; i < nviews; i++) {
+			if (action != ACT_NONE && views[i]->tab == action)
+				top_show(t, views[i]);
+		}
+		break;
+	}
+}
+
+void
+top_key(struct top *t, int key)
+{
+	enum action action;
+
+	if (key < 0 || key == SK_RESIZE || key == SK_OTHER)
+		return;
+	if (t->dialog_open) {
+		edit_key(t, key);
+		return;
+	}
+	if (t->filtering) {
+		filter_key(t, key);
+		return;
+	}
+	action = key_action(key, t->view->where);
+	if (action == ACT_NONE)
+		return;
+	if (t->view->key == NULL || !t->view->key(t, action))
+		common_action(t, action);
+}
+
+/* ---- the loop ---- */
+
+/* Wait for a key, an event, or the next thing to do; ms. */
+static int
+wait_ms(const struct top *t)
+{
+	uint64_t until = t->now.mono_ns + UINT64_C(1000000000); /* the clock in the corner */
+
+	if (!t->paused && t->next_read_ns < until)
+		until = t->next_read_ns;
+	if (until <= t->now.mono_ns)
+		return 0;
+	return (int)((until - t->now.mono_ns + 999999) / 1000000);
+}
+
+static void
+wait_input(struct top *t)
+{
+	struct pollfd p[2] = { { .fd = STDIN_FILENO, .events = POLLIN },
+		{ .fd = t->daemon.watch.fd, .events = POLLIN } };
+
+	/* A signal (the window's size) ends it early, which is as well. */
+	poll(p, t->daemon.up && t->daemon.watch.fd >= 0 ? 2 : 1, wait_ms(t));
+}
+
+static void
+turn_keys(struct top *t)
+{
+	for (int i = 0; i < KEYS_A_FRAME && !t->quit; i++) {
+		int key = screen_key(t->s, 0);
+
+		if (key == SK_NONE)
+			return;
+		if (key == SK_GONE) {
+			t->quit = true;
+			return;
+		}
+		read_time(t);
+		top_key(t, key);
+	}
+}
+
+static void
+loop(struct top *t)
+{
+	while (!t->quit) {
+		read_time(t);
+		follow_segment(t);
+		daemon_turn(t);
+		if (!t->paused && t->now.mono_ns >= t->next_read_ns) {
+			top_read(t, false);
+			t->next_read_ns = t->now.mono_ns + t->interval_ns;
+			/* Rates are known from the second reading on: do not wait long for that. */
+			if (!t->model.rates_known)
+				t->next_read_ns = t->now.mono_ns + INTERVAL_MIN_NS;
+		}
+		frame_draw(t);
+		wait_input(t);
+		turn_keys(t);
+	}
+}
+
+static int
+dashboard(struct top *t, bool ascii)
+{
+	t->s = screen_open(NULL, stdin, stdout, ascii);
+	if (t->s == NULL) {
+		complain("the terminal (TERM=%s) cannot be driven; `ration top -b` needs none",
+		    getenv("TERM") ? getenv("TERM") : "");
+		return EXIT_SERVICE;
+	}
+	t->view->open(t);
+	loop(t);
+	screen_close(t->s);
+	return EXIT_OK;
+}
+
+/* ---- options ---- */
+
+static void
+usage(FILE *out)
+{
+	fputs(
+	    "usage: ration top [-b] [-n COUNT] [-d SECONDS] [-s COLUMN] [-f FILTER]\n"
+	    "                  [--rows N] [--idle] [--readonly] [--ascii]\n"
+	    "  -b, --batch        print snapshots instead of a screen (also when the output\n"
+	    "                     is no terminal); --json: one object a snapshot and line\n"
+	    "  -n, --count N      so many snapshots (default 1; 0: until interrupted)\n"
+	    "  -d, --delay S      seconds between readings (default 2, at least 1)\n"
+	    "  -s, --sort COLUMN  as the header or `ration list --sort` names it; -COLUMN inverts\n"
+	    "  -f, --filter EXPR  as `ration list --filter`\n"
+	    "      --rows N       keys in a snapshot (default 50; 0: all)\n"
+	    "      --idle         show idle keys, too\n"
+	    "      --readonly     change nothing, whatever rationd would allow\n"
+	    "      --ascii        no characters beyond ASCII\n",
+	    out);
+}
+
+struct options {
+	struct batch batch;
+	bool batched;
+	bool ascii;
+	bool idle;
+	bool readonly;
+	bool invert;
+	enum column sort;
+	const char *filter;
+};
+
+static bool
+take_number(const char *what, const char *text, double min, double max, double *out)
+{
+	char *end;
+
+	errno = 0;
+	*out = strtod(text, &end);
+	if (errno == 0 && end != text && *end == '\0' && *out >= min && *out <= max)
+		return true;
+	complain("top: %s: %s, expected a number from %g to %g", what, text, min, max);
+	return false;
+}
+
+static bool
+take_sort(struct options *o, const char *text)
+{
+	o->invert = text[0] == '-';
+	text += o->invert;
+	o->sort = column_find(text, strlen(text));
+	if (o->sort == COL_COUNT)
+		complain("top: --sort: no column %s; see `ration list --help`", text);
+	return o->sort != COL_COUNT;
+}
+
+enum { OPT_ROWS = 256, OPT_IDLE, OPT_READONLY, OPT_ASCII };
+
+/* -1: go on; else an exit code. */
+static int
+take_options(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = { { "batch", no_argument, NULL, 'b' },
+		{ "count", required_argument, NULL, 'n' },
+		{ "delay", required_argument, NULL, 'd' }, { "sort", required_argument, NULL, 's' },
+		{ "filter", required_argument, NULL, 'f' },
+		{ "rows", required_argument, NULL, OPT_ROWS },
+		{ "idle", no_argument, NULL, OPT_IDLE },
+		{ "readonly", no_argument, NULL, OPT_READONLY },
+		{ "ascii", no_argument, NULL, OPT_ASCII }, { "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 } };
+	double number = 0;
+	int c;
+	bool ok = true;
+
+	optind = 0; /* start anew: the whole program's options were parsed before */
+	while (ok && (c = getopt_long(argc, argv, "bn:d:s:f:h", longs, NULL)) != -1) {
+		switch (c) {
+		case 'b':
+			o->batched = true;
+			break;
+		case 'n':
+			ok = take_number("-n", optarg, 0, 1e9, &number);
+			o->batch.count = (unsigned long)number;
+			break;
+		case 'd':
+			ok = take_number("-d", optarg, 1, 86400, &o->batch.delay_s);
+			break;
+		case 's':
+			ok = take_sort(o, optarg);
+			break;
+		case 'f':
+			o->filter = optarg;
+			break;
+		case OPT_ROWS:
+			ok = take_number("--rows", optarg, 0, 1e9, &number);
+			o->batch.rows = number > 0 ? (size_t)number : SIZE_MAX;
+			break;
+		case OPT_IDLE:
+			o->idle = true;
+			break;
+		case OPT_READONLY:
+			o->readonly = true;
+			break;
+		case OPT_ASCII:
+			o->ascii = true;
+			break;
+		case 'h':
+			usage(stdout);
+			return EXIT_OK;
+		default:
+			usage(stderr);
+			return EXIT_USAGE;
+		}
+	}
+	if (ok && optind < argc) {
+		complain("top: %s: no such argument", argv[optind]);
+		ok = false;
+	}
+	return ok ? -1 : EXIT_USAGE;
+}
+
+static int
+prepare(struct top *t, struct ctx *c, const struct options *o)
+{
+	int rc = ctx_attach(c);
+
+	if (rc != 0)
+		return rc;
+	t->ctx = c;
+	t->view = t->back = t->before_detail = &view_keys;
+	t->daemon.calls.fd = t->daemon.watch.fd = -1;
+	t->readonly = o->readonly;
+	t->interval_ns = (uint64_t)(o->batch.delay_s * 1e9);
+	t->frames_in_title = getenv("RATION_TOP_FRAMES") != NULL;
+	t->events = calloc(EVENTS_KEPT, sizeof(*t->events));
+	if (t->events == NULL || model_init(&t->model, &c->seg, true) != 0) {
+		complain("top: %s", ration_strerror(RATION_ENOMEM));
+		return EXIT_SERVICE;
+	}
+	t->model.sort = o->sort;
+	t->model.invert = o->invert;
+	t->model.hide_idle = !o->idle;
+	t->model.count_over = true;
+	read_time(t);
+	if (o->filter != NULL) {
+		field_set(&t->filter_text, o->filter);
+		if (!top_filter_apply(t)) {
+			complain("top: --filter: %s", t->filter_err);
+			return EXIT_USAGE;
+		}
+	}
+	return EXIT_OK;
+}
+
+static void
+finish(struct top *t)
+{
+	for (size_t i = 0; i < nviews; i++) {
+		if (views[i]->done != NULL)
+			views[i]->done(t);
+	}
+	edit_forget(t);
+	daemon_close(t);
+	if (t->model.seg != NULL)
+		model_free(&t->model);
+	filter_free(t->filter);
+	free(t->events);
+}
 
 int
 top_main(struct ctx *c, int argc, char **argv)
 {
-	(void)c, (void)argc, (void)argv;
-	return EXIT_SERVICE;
+	struct options o = { .sort = COL_USE, .batch = { .count = 1, .delay_s = 2, .rows = 50 } };
+	struct top *t;
+	int rc = take_options(argc, argv, &o);
+
+	if (rc >= 0)
+		return rc;
+	setlocale(LC_ALL, "");
+	signal(SIGPIPE, SIG_IGN);
+	t = calloc(1, sizeof(*t));
+	if (t == NULL)
+		return EXIT_SERVICE;
+	t->daemon.calls.fd = t->daemon.watch.fd = -1;
+	rc = prepare(t, c, &o);
+	if (rc == EXIT_OK &&
+	    (o.batched || c->json || !isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO)))
+		rc = batch_run(t, &o.batch);
+	else if (rc == EXIT_OK)
+		rc = dashboard(t, o.ascii);
+	finish(t);
+	free(t);
+	return rc;
 }
