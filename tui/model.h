@@ -147,7 +147,6 @@ struct model {
 	uint64_t *nokey;         /* denials without a slot, by limit, at the scan before */
 	size_t cap;
 	bool scanned;
-	void *scratch;
 };
 
 /*
