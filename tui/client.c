@@ -228,12 +228,13 @@ answer_error(const json_t *error, struct rpc_error *e)
 	if (!json_is_integer(code) || n >= 0 || n < INT32_MIN)
 		return fail(e, RPC_GARBLED, "rationd's error has no code");
 	e->data = json_incref(json_object_get(error, "data"));
-	return fail(e, (int)n, "%s", json_is_string(text) ? json_string_value(text) : "no reason given");
+	return fail(
+	    e, (int)n, "%s", json_is_string(text) ? json_string_value(text) : "no reason given");
 }
 
 static int
-send_request(struct client *c, const char *method, json_t *params, int64_t deadline_ms,
-    struct rpc_error *e)
+send_request(
+    struct client *c, const char *method, json_t *params, int64_t deadline_ms, struct rpc_error *e)
 {
 	json_t *req = json_pack("{s:s, s:I, s:s, s:o}", "jsonrpc", "2.0", "id", (json_int_t)++c->id,
 	    "method", method, "params", params ? params : json_object());
@@ -251,8 +252,8 @@ send_request(struct client *c, const char *method, json_t *params, int64_t deadl
 }
 
 int
-client_call(struct client *c, const char *method, json_t *params, json_t **result,
-    struct rpc_error *e)
+client_call(
+    struct client *c, const char *method, json_t *params, json_t **result, struct rpc_error *e)
 {
 	int64_t deadline = now_ms() + c->timeout_ms;
 	json_t *answer;
@@ -312,8 +313,8 @@ client_event(struct client *c, int timeout_ms, json_t **event, struct rpc_error 
 }
 
 int
-client_once(const struct paths *p, const char *method, json_t *params, json_t **result,
-    struct rpc_error *e)
+client_once(
+    const struct paths *p, const char *method, json_t *params, json_t **result, struct rpc_error *e)
 {
 	struct client c;
 	int rc;

@@ -50,8 +50,8 @@ void client_close(struct client *c);
  * Call a method.  params: taken over (NULL: none).  0 and *result (owned by the
  * caller), or RPC_... with e filled in.  Notifications that arrive meanwhile are dropped.
  */
-int client_call(struct client *c, const char *method, json_t *params, json_t **result,
-    struct rpc_error *e);
+int client_call(
+    struct client *c, const char *method, json_t *params, json_t **result, struct rpc_error *e);
 /*
  * Next notification: its params in *event.  timeout_ms -1: wait for ever.  0; 1 when the time is
  * over; or RPC_....

@@ -79,8 +79,11 @@ text_units(uint64_t n, char *buf, size_t size)
 	/* Rounded down: 9.999M left is not 10M left. */
 	double step = v >= 100 ? 1 : v >= 10 ? 10 : 100;
 	v = floor(v * step + 1e-9) / step;
-	return snprintf(buf, size, "%.*f%c", v == floor(v) ? 0 : v * 10 == floor(v * 10) ? 1 : 2, v,
-	    suffix[i]);
+	return snprintf(buf, size, "%.*f%c",
+	    v == floor(v)                 ? 0
+		: v * 10 == floor(v * 10) ? 1
+					  : 2,
+	    v, suffix[i]);
 }
 
 int
@@ -148,7 +151,8 @@ reset_in(const struct model_row *r)
 	for (unsigned i = 0; i < r->row.nrates && i < RATION_RATES_MAX; i++) {
 		const ration_rate_t *rate = &r->row.rates[i];
 
-		if (rate->used > 0 && rate->limit_units != RATION_UNLIMITED && rate->reset_at > latest)
+		if (rate->used > 0 && rate->limit_units != RATION_UNLIMITED &&
+		    rate->reset_at > latest)
 			latest = rate->reset_at;
 	}
 	return (double)span_until(latest, r->now_s);
@@ -296,12 +300,13 @@ column_text(const struct model_row *r, enum column c, char *buf, size_t size)
 		return snprintf(buf, size, "-");
 	switch (c) {
 	case COL_USE:
-		return v > 9999 ? snprintf(buf, size, ">9999") : snprintf(buf, size, "%.0f", floor(v));
+		return v > 9999 ? snprintf(buf, size, ">9999")
+				: snprintf(buf, size, "%.0f", floor(v));
 	case COL_RESET:
 	case COL_RETRY:
 	case COL_LAST:
 		return v > 0 || c == COL_LAST ? text_span((int64_t)v, buf, size)
-		                              : snprintf(buf, size, "-");
+					      : snprintf(buf, size, "-");
 	case COL_ALLOW:
 	case COL_DENY:
 		if (v < 10000)

@@ -52,11 +52,12 @@ ctx_attach(struct ctx *c)
 	if (rc == 0)
 		return 0;
 	if (rc == RATION_ENOSEG)
-		complain("instance %s: no segment %s; start it with: rationd%s%s%s%s", c->paths.instance,
-		    c->paths.counters, c->instance ? " -i " : "", c->instance ? c->instance : "",
-		    c->dir ? " --dir " : "", c->dir ? c->dir : "");
+		complain("instance %s: no segment %s; start it with: rationd%s%s%s%s",
+		    c->paths.instance, c->paths.counters, c->instance ? " -i " : "",
+		    c->instance ? c->instance : "", c->dir ? " --dir " : "", c->dir ? c->dir : "");
 	else if (rc == RATION_ESYS)
-		complain("instance %s: %s: %s", c->paths.instance, c->paths.counters, strerror(errno));
+		complain(
+		    "instance %s: %s: %s", c->paths.instance, c->paths.counters, strerror(errno));
 	else
 		complain("instance %s: %s: %s", c->paths.instance, c->paths.counters,
 		    ration_strerror(rc));

@@ -26,7 +26,7 @@ enum op { OP_CONTAINS, OP_EQUAL, OP_REGEX, OP_ABOVE, OP_ATLEAST, OP_BELOW, OP_AT
 struct term {
 	enum column col;
 	enum op op;
-	bool not;
+	bool not ;
 	bool fold;  /* compare without case */
 	bool first; /* begins an alternative */
 	bool has_regex;
@@ -55,8 +55,8 @@ static int
 mistake(struct parse *p, const char *fmt, ...)
 {
 	va_list ap;
-	size_t n = (size_t)snprintf(p->err, p->errsize, "filter, column %zu: ",
-	    (size_t)(p->at - p->start) + 1);
+	size_t n = (size_t)snprintf(
+	    p->err, p->errsize, "filter, column %zu: ", (size_t)(p->at - p->start) + 1);
 
 	if (n < p->errsize) {
 		va_start(ap, fmt);
@@ -207,9 +207,10 @@ take_column(struct parse *p, struct term *t)
 	if (c == COL_COUNT && !compares)
 		return 0;
 	if (c == COL_COUNT)
-		return mistake(p, "no column \"%.*s\", expected one of key, limit, used, use, left, "
-		                  "allow, deny, denied, reset, plan, ... before %c", (int)(n > 40 ? 40 : n),
-		    p->at, op);
+		return mistake(p,
+		    "no column \"%.*s\", expected one of key, limit, used, use, left, "
+		    "allow, deny, denied, reset, plan, ... before %c",
+		    (int)(n > 40 ? 40 : n), p->at, op);
 	if (compares && !columns[c].numeric)
 		return mistake(p, "column %s is text, expected %s:text or %s=text", columns[c].name,
 		    columns[c].name, columns[c].name);
@@ -233,7 +234,7 @@ take_term(struct parse *p, struct filter *f, bool first)
 	t = &f->terms[f->nterms++];
 	t->first = first;
 	for (; *p->at == '!'; p->at++)
-		t->not = !t->not;
+		t->not = !t->not ;
 	if (take_column(p, t))
 		return -1;
 	if (*p->at == '~' && t->op == OP_CONTAINS) {
@@ -350,9 +351,9 @@ match_term(const struct term *t, const struct model_row *r)
 	char buf[KEY_TEXT_MAX];
 
 	if (columns[t->col].numeric && t->op != OP_REGEX)
-		return match_number(t, column_number(r, t->col)) != t->not;
+		return match_number(t, column_number(r, t->col)) != t->not ;
 	column_raw(r, t->col, buf, sizeof(buf));
-	return match_text(t, buf) != t->not;
+	return match_text(t, buf) != t->not ;
 }
 
 int

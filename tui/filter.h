@@ -34,7 +34,8 @@ struct filter;
  */
 struct filter *filter_parse(const char *text, char *err, size_t errsize);
 void filter_free(struct filter *f);
-/* What filter_match() must be given: NEED_TOTALS, the totals and rates; NEED_KEY, also key and limit. */
+/* What filter_match() must be given: NEED_TOTALS, the totals and rates; NEED_KEY, also key and
+ * limit. */
 enum need filter_need(const struct filter *f);
 /* A filter whose answer is known from less than row holds says so: 1 yes, 0 no, -1 needs more. */
 int filter_match_early(const struct filter *f, const struct model_row *row, enum need have);

@@ -251,13 +251,12 @@ limit_name(const struct policy_ref *p, uint32_t id, char out[RATION_NAME_MAX + 1
 	if (!policy_limit(p, id, &def))
 		return;
 	s = policy_string(p, def.name, &len);
-	snprintf(out, RATION_NAME_MAX + 1, "%.*s", (int)(len > RATION_NAME_MAX ? RATION_NAME_MAX : len),
-	    s);
+	snprintf(out, RATION_NAME_MAX + 1, "%.*s",
+	    (int)(len > RATION_NAME_MAX ? RATION_NAME_MAX : len), s);
 }
 
 static bool
-read_key(const struct segment *seg, const struct policy_ref *p, uint64_t slot,
-    struct model_row *r)
+read_key(const struct segment *seg, const struct policy_ref *p, uint64_t slot, struct model_row *r)
 {
 	uint32_t limit;
 	uint64_t birth;
@@ -315,14 +314,18 @@ take_rates(struct scan *s, uint64_t slot, bool *idle_known)
 		return;
 	p = &s->m->prev[slot];
 	same = (p->denied_birth & BIRTH_MASK) == (r->row.birth & BIRTH_MASK);
-	a = same && PREV_ADMITTED(p) <= r->row.admitted ? PREV_ADMITTED(p) : same ? r->row.admitted : 0;
+	a = same && PREV_ADMITTED(p) <= r->row.admitted ? PREV_ADMITTED(p)
+	    : same                                      ? r->row.admitted
+							: 0;
 	d = same && PREV_DENIED(p) <= r->row.denied ? PREV_DENIED(p) : same ? r->row.denied : 0;
 	if (s->per_s > 0) {
 		r->allow_s = (float)((double)(r->row.admitted - a) * s->per_s);
 		r->deny_s = (float)((double)(r->row.denied - d) * s->per_s);
 	}
 	still = same && PREV_ADMITTED(p) == r->row.admitted && PREV_DENIED(p) == r->row.denied;
-	moved = still ? p->admitted_at & MOVED_MASK : s->per_s > 0 ? s->mono_s & MOVED_MASK : MOVED_NEVER;
+	moved = still      ? p->admitted_at & MOVED_MASK
+	    : s->per_s > 0 ? s->mono_s & MOVED_MASK
+			   : MOVED_NEVER;
 	if (moved != MOVED_NEVER) {
 		uint64_t age = (s->mono_s - moved) & MOVED_MASK;
 
@@ -351,7 +354,8 @@ row_idle(const struct scan *s)
 static bool
 scan_row(struct scan *s, uint64_t slot, bool *have)
 {
-	uint64_t birth = s->row.row.birth, admitted = s->row.row.admitted, denied = s->row.row.denied;
+	uint64_t birth = s->row.row.birth, admitted = s->row.row.admitted,
+		 denied = s->row.row.denied;
 
 	if (*have)
 		return true;
@@ -413,8 +417,8 @@ scan_slot(struct scan *s, uint64_t slot)
 
 	if (!view_totals(m->seg, slot, &r->row.birth, &r->row.admitted, &r->row.denied))
 		return;
-	limit = LINK_LIMIT(atomic_load_explicit(&segment_slot(m->seg, slot)[SLOT_LINK],
-	    memory_order_relaxed));
+	limit = LINK_LIMIT(
+	    atomic_load_explicit(&segment_slot(m->seg, slot)[SLOT_LINK], memory_order_relaxed));
 	m->live++;
 	r->row.slot = slot;
 	r->row.key_len = 0;
@@ -466,7 +470,8 @@ scan_nokey(struct scan *s)
 
 		m->allow_s += (double)m->limits[i].allow_s;
 		if (m->nokey) {
-			n = atomic_load_explicit(&m->seg->limits[i].denied_nokey, memory_order_relaxed);
+			n = atomic_load_explicit(
+			    &m->seg->limits[i].denied_nokey, memory_order_relaxed);
 			before = m->nokey[i];
 			m->nokey[i] = n;
 			if (s->per_s > 0 && n > before)
@@ -609,8 +614,8 @@ model_row(const struct model *m, size_t i, uint64_t now_ns, struct model_row *ou
 }
 
 bool
-model_row_of(const struct model *m, uint64_t slot, uint64_t birth, uint64_t now_ns,
-    struct model_row *out)
+model_row_of(
+    const struct model *m, uint64_t slot, uint64_t birth, uint64_t now_ns, struct model_row *out)
 {
 	struct entry e = {
 		.slot = (uint32_t)slot,
@@ -688,8 +693,9 @@ decision_front(ration_decision_t *d, const ration_rate_t *rate)
 	d->retry_at = rate->retry_at;
 	d->reason = rate->reason;
 	if (rate->retry_at > d->now)
-		d->retry_after = (uint32_t)(rate->retry_at - d->now > UINT32_MAX ? UINT32_MAX
-		                                                        : rate->retry_at - d->now);
+		d->retry_after =
+		    (uint32_t)(rate->retry_at - d->now > UINT32_MAX ? UINT32_MAX
+								    : rate->retry_at - d->now);
 }
 
 void

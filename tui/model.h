@@ -34,27 +34,33 @@ struct filter;
 #define COLUMNS(X) \
 	X(KEY, "key", "KEY", 28, 100, false, NEED_KEY, "who is limited") \
 	X(LIMIT, "limit", "LIMIT", 10, 80, false, NEED_KEY, "name of the limit") \
-	X(USED, "used", "USED/LIMIT", 13, 85, true, NEED_ROW, "units used, of the rate nearest to its limit") \
+	X(USED, "used", "USED/LIMIT", 13, 85, true, NEED_ROW, \
+	    "units used, of the rate nearest to its limit") \
 	X(USE, "use", "USE%", 5, 99, true, NEED_ROW, "used in percent of the limit") \
 	X(LEFT, "left", "LEFT", 6, 50, true, NEED_ROW, "units that could still be taken") \
 	X(ALLOW, "allow", "ALLOW/s", 8, 40, true, NEED_TOTALS, "units admitted a second") \
 	X(DENY, "deny", "DENY/s", 8, 70, true, NEED_TOTALS, "calls denied a second") \
-	X(ADMITTED, "admitted", "ADMITTED", 9, 15, true, NEED_TOTALS, "units admitted since the key was added") \
-	X(DENIED, "denied", "DENIED", 7, 30, true, NEED_TOTALS, "calls denied since the key was added") \
-	X(RESET, "reset", "RESET", 6, 75, true, NEED_ROW, "time until all units used are free again") \
-	X(RETRY, "retry", "RETRY", 6, 20, true, NEED_ROW, "time until a call of cost 1 is admitted") \
+	X(ADMITTED, "admitted", "ADMITTED", 9, 15, true, NEED_TOTALS, \
+	    "units admitted since the key was added") \
+	X(DENIED, "denied", "DENIED", 7, 30, true, NEED_TOTALS, \
+	    "calls denied since the key was added") \
+	X(RESET, "reset", "RESET", 6, 75, true, NEED_ROW, \
+	    "time until all units used are free again") \
+	X(RETRY, "retry", "RETRY", 6, 20, true, NEED_ROW, \
+	    "time until a call of cost 1 is admitted") \
 	X(PLAN, "plan", "PLAN", 10, 35, false, NEED_ROW, "plan of the key") \
 	X(ENV, "env", "ENV", 8, 10, false, NEED_ROW, "environment of the key") \
 	X(MODE, "mode", "MODE", 7, 25, false, NEED_ROW, "enforce, observe or off") \
 	X(ALGO, "algo", "ALGO", 8, 28, false, NEED_ROW, "sliding, fixed, day, month, bucket, ...") \
 	X(RATE, "rate", "RATE", 14, 26, false, NEED_ROW, "the rate nearest to its limit") \
-	X(LAST, "last", "LAST", 6, 12, true, NEED_TOTALS, "time since the totals last moved, as far as watched")
+	X(LAST, "last", "LAST", 6, 12, true, NEED_TOTALS, \
+	    "time since the totals last moved, as far as watched")
 
 enum column {
 #define X(id, ...) COL_##id,
 	COLUMNS(X)
 #undef X
-	COL_COUNT
+	    COL_COUNT
 };
 
 /* What has to be read to know a value; each includes those before. */
@@ -73,13 +79,14 @@ extern const struct column_def columns[COL_COUNT];
 
 /* A key in the list. */
 struct entry {
-	uint64_t order;  /* sort value, made so that greater comes first */
+	uint64_t order;      /* sort value, made so that greater comes first */
 	unsigned char *text; /* sorted by key: length and bytes; else NULL */
 	uint32_t slot;
 	uint32_t birth;
 	float allow_s; /* units admitted a second since the scan before; < 0: not known yet */
 	float deny_s;  /* calls denied a second; < 0: not known yet */
-	uint32_t last_s; /* s since the totals moved, as far as watched; UINT32_MAX: not seen moving */
+	uint32_t
+	    last_s; /* s since the totals moved, as far as watched; UINT32_MAX: not seen moving */
 	uint32_t reserved;
 };
 
@@ -89,7 +96,7 @@ struct model_row {
 	float allow_s;
 	float deny_s;
 	uint32_t last_s;
-	bool gone; /* the key is no longer in the table; row is what was last known */
+	bool gone;     /* the key is no longer in the table; row is what was last known */
 	int64_t now_s; /* Unix s, rounded down, that it was read at */
 	char limit[RATION_NAME_MAX + 1];
 	char plan[RATION_NAME_MAX + 1];
@@ -98,7 +105,7 @@ struct model_row {
 
 /* Totals of a slot at the scan before: 16 bytes. */
 struct model_prev {
-	uint64_t admitted_at; /* admitted(44), s of the last movement(20) */
+	uint64_t admitted_at;  /* admitted(44), s of the last movement(20) */
 	uint64_t denied_birth; /* denied(36), birth(28) */
 };
 
@@ -115,16 +122,16 @@ struct model {
 
 	/* What is wanted; set by the caller before model_refresh(). */
 	const struct filter *filter; /* NULL: all; borrowed */
-	int64_t limit_id;  /* only this limit; -1: all */
+	int64_t limit_id;            /* only this limit; -1: all */
 	enum column sort;
-	bool invert;       /* the other end first */
-	bool hide_idle;    /* leave out keys with nothing used whose totals rest */
-	bool count_over;   /* read every row, for `over` */
-	size_t want;       /* entries kept; SIZE_MAX: all */
-	uint64_t hold_ns;  /* monotonic: until then the order stays as it is */
+	bool invert;      /* the other end first */
+	bool hide_idle;   /* leave out keys with nothing used whose totals rest */
+	bool count_over;  /* read every row, for `over` */
+	size_t want;      /* entries kept; SIZE_MAX: all */
+	uint64_t hold_ns; /* monotonic: until then the order stays as it is */
 	/* This one's rates are kept whether it is in the list or not. */
 	bool pinned;
-	struct entry pin;  /* .slot and .birth by the caller */
+	struct entry pin; /* .slot and .birth by the caller */
 
 	/* Result of the last scan. */
 	struct entry *entries;
@@ -138,7 +145,7 @@ struct model {
 	double allow_s;   /* of all keys */
 	double deny_s;    /* of all keys, and of keys without a slot */
 	struct model_limit limits[LIMITS_MAX];
-	uint64_t scans;   /* counts up: something may have changed */
+	uint64_t scans;        /* counts up: something may have changed */
 	uint64_t scan_mono_ns; /* when, monotonic */
 	uint64_t scan_took_ns;
 
@@ -170,8 +177,8 @@ bool model_refresh(struct model *m, uint64_t now_ns, uint64_t mono_ns, bool forc
 /* Read entry i now.  False: it is gone (out->gone; limit and key as far as known). */
 bool model_row(const struct model *m, size_t i, uint64_t now_ns, struct model_row *out);
 /* Read any key by what it is known by; rates if it is in the list or pinned. */
-bool model_row_of(const struct model *m, uint64_t slot, uint64_t birth, uint64_t now_ns,
-    struct model_row *out);
+bool model_row_of(
+    const struct model *m, uint64_t slot, uint64_t birth, uint64_t now_ns, struct model_row *out);
 /* Place of a key in the list, -1: it is not in it. */
 int64_t model_index(const struct model *m, uint64_t slot, uint64_t birth);
 /* Search a key, also one that is not in the list.  False: not in the table. */

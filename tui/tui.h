@@ -19,7 +19,7 @@ struct ctx {
 	bool color;           /* stdout is a terminal, NO_COLOR is not set, TERM is not dumb */
 	struct paths paths;   /* filled in before a command runs */
 	struct clock clock;
-	struct segment seg;   /* after ctx_attach() */
+	struct segment seg; /* after ctx_attach() */
 	bool attached;
 };
 

@@ -1,0 +1,155 @@
+/*
+ * commands.h - the subcommands: one list from which come dispatch, options,
+ * help, and what the manual is checked against.
+ */
+#ifndef RATION_COMMANDS_H
+#define RATION_COMMANDS_H
+
+#include "client.h"
+#include "tui.h"
+
+/* Options of commands: enum, name, letter (0: none), argument (NULL: none), help. */
+#define OPTIONS(X) \
+	X(SORT, "sort", 's', "COL", \
+	    "sort by a column; numbers from the largest, text from the first") \
+	X(INVERT, "invert", 'r', NULL, "the other end first") \
+	X(TOP, "top", 't', "N", "only the first N") \
+	X(FILTER, "filter", 'f', "EXPR", "only keys that match, e.g. 'limit:login use>80'") \
+	X(CSV, "csv", 0, NULL, "every column, comma-separated, with a line of names") \
+	X(BATCH, "batch", 'b', NULL, \
+	    "print snapshots instead of a screen; also without a terminal") \
+	X(COUNT, "count", 'n', "N", "how many: snapshots, entries") \
+	X(DELAY, "delay", 'd', "S", "seconds between two snapshots or redraws") \
+	X(READONLY, "readonly", 0, NULL, "offer no change") \
+	X(COST, "cost", 'c', "N", "units to take, e.g. 2.5k (default 1)") \
+	X(KEY, "key", 'k', "K", "for this key only") \
+	X(PLAN, "plan", 'p', "P", "for the keys of this plan") \
+	X(FOR, "for", 0, "T", "for this long, e.g. 1h30m; then it ends by itself") \
+	X(UNTIL, "until", 0, "TIME", \
+	    "until then: 2027-01-31, 2027-01-31T12:00:00Z, or Unix seconds") \
+	X(REASON, "reason", 'm', "TEXT", "why; goes into the audit trail") \
+	X(EXPECT, "expect", 0, "G", "only if the limit's generation is still G") \
+	X(DRY_RUN, "dry-run", 0, NULL, "check it, change nothing") \
+	X(ALL, "all", 'a', NULL, "every limit") \
+	X(AS_POLICY, "as-policy", 0, NULL, "as YAML, to be put into a policy file")
+
+enum option_id {
+#define X(id, ...) OPT_##id,
+	OPTIONS(X)
+#undef X
+	    OPT_COUNT_
+};
+#define O(id) (UINT32_C(1) << OPT_##id)
+
+#define O_CHANGE (O(REASON) | O(EXPECT) | O(DRY_RUN))
+#define RAW \
+	UINT32_C(0x80000000) /* the command reads its own argv; its options are listed for help */
+
+/*
+ * Commands: name, arguments, options, least and most arguments, what it does,
+ * an example.  The handler of NAME is cmd_NAME().
+ */
+#define COMMANDS(X) \
+	X(top, "", \
+	    RAW | O(BATCH) | O(COUNT) | O(DELAY) | O(CSV) | O(SORT) | O(FILTER) | O(READONLY), 0, \
+	    0, "the dashboard; also when no command is given on a terminal", \
+	    "ration top -b -n 1 --json") \
+	X(status, "", 0, 0, 0, "daemon, segment, limits, rates, since when", \
+	    "ration status --json") \
+	X(list, "[LIMIT]", O(SORT) | O(INVERT) | O(TOP) | O(FILTER) | O(CSV), 0, 1, \
+	    "keys with what they have used", \
+	    "ration list api --sort denied --top 10 --filter 'use>80'") \
+	X(show, "LIMIT KEY", 0, 2, 2, \
+	    "what a call would be answered, every rate, and where the limit comes from", \
+	    "ration show api key:sk_42") \
+	X(acquire, "LIMIT KEY", O(COST), 2, 2, "take units: exit 0 admitted, 1 denied", \
+	    "ration acquire llm.tokens clinic:7 --cost 2.5k") \
+	X(set, "LIMIT RATES", O(KEY) | O(PLAN) | O(FOR) | O(UNTIL) | O_CHANGE, 2, 9, \
+	    "change a limit, for all, a key or a plan", \
+	    "ration set api '300/min, 30/s' --key key:sk_42 --for 2h --reason 'load test'") \
+	X(unset, "LIMIT", O(KEY) | O(PLAN) | O_CHANGE, 1, 1, "take back what set changed", \
+	    "ration unset api --key key:sk_42") \
+	X(reset, "LIMIT KEY", O(REASON) | O(EXPECT) | O(DRY_RUN), 2, 2, "a key has used nothing", \
+	    "ration reset api key:sk_42 --reason 'customer called'") \
+	X(plan, "KEY PLAN", O(REASON) | O(DRY_RUN), 2, 2, "put a key on a plan; - for none", \
+	    "ration plan clinic:7 growth") \
+	X(env, "KEY ENVIRONMENT", O(REASON) | O(DRY_RUN), 2, 2, \
+	    "put a key into an environment; - for none", "ration env clinic:7 sandbox") \
+	X(share, "1/N", O(REASON) | O(DRY_RUN), 1, 1, "this host's part of every limit", \
+	    "ration share 1/6") \
+	X(observe, "LIMIT|--all", O(ALL) | O(FOR) | O_CHANGE, 0, 1, \
+	    "admit, and count what would be denied", "ration observe --all --for 1h") \
+	X(enforce, "LIMIT|--all", O(ALL) | O(FOR) | O_CHANGE, 0, 1, "deny again", \
+	    "ration enforce --all") \
+	X(off, "LIMIT|--all", O(ALL) | O(FOR) | O_CHANGE, 0, 1, "admit, and count nothing", \
+	    "ration off per-ip --for 10m --reason 'incident 12'") \
+	X(reload, "", O(REASON), 0, 0, "read the policy files again; bad ones are refused whole", \
+	    "ration reload") \
+	X(diff, "", O(AS_POLICY), 0, 0, "changes made while running, beside the policy files", \
+	    "ration diff --as-policy") \
+	X(audit, "", O(COUNT), 0, 0, "who changed what, when and why", "ration audit -n 20") \
+	X(watch, "", 0, 0, 0, "print changes and alarms as they happen", "ration watch --json") \
+	X(clock, "+T", 0, 1, 1, "move the test clock (rationd --sandbox)", "ration clock +31d")
+
+/* Options of every command; -h and --help beside them. */
+#define GLOBAL_SYNOPSIS "[-i INSTANCE] [--dir DIR] [--json]"
+
+/* What a command was called with, checked against the list above. */
+struct args {
+	const char *opt[OPT_COUNT_]; /* NULL: not given; "" for those without argument */
+	char **pos;
+	int npos;
+	int argc; /* RAW: argv without the options of the whole program */
+	char **argv;
+};
+
+struct command {
+	const char *name;
+	const char *synopsis;
+	uint32_t options;
+	int min, max;
+	const char *help;
+	const char *example;
+	int (*run)(struct ctx *c, const struct args *a);
+};
+extern const struct command commands[];
+extern const size_t ncommands;
+
+#define X(name, ...) int cmd_##name(struct ctx *c, const struct args *a);
+COMMANDS(X)
+#undef X
+
+/* ---- print.c: what several commands print ---- */
+
+/*
+ * One call to rationd.  EXIT_OK and *result (the caller's), or an exit code with the reason,
+ * all mistakes included, said on stderr.
+ */
+int rpc(struct ctx *c, const char *what, const char *method, json_t *params, json_t **result);
+/* One JSON value and a newline on stdout. */
+void print_json(const json_t *value);
+/* Text from elsewhere, for a terminal: control characters as \ooo. */
+void print_text(FILE *out, const char *s);
+/* "2026-11-21 17:48:00" local; "-" for 0; buf of TIME_MAX bytes. */
+#define TIME_MAX 32
+const char *time_text(int64_t unix_s, char buf[TIME_MAX]);
+/* A JSON value as people write it: arrays with commas, null as "-".  The caller frees. */
+char *value_text(const json_t *v);
+/* Member as text or number, with a default. */
+const char *jstr(const json_t *obj, const char *name, const char * or);
+int64_t jint(const json_t *obj, const char *name, int64_t or);
+
+/* Handle of libration for this instance; NULL: exit code in *code, and it was said. */
+ration_t *open_library(struct ctx *c, int *code);
+/*
+ * The decision as design has it, with members added (json text such as
+ * "\"plan\":\"a\"", NULL: none), no newline.  False: it could not be made.
+ */
+bool print_decision_json(
+    ration_t *r, const ration_decision_t *d, const void *key, size_t len, const char *more);
+/* "admitted api k1: 13 of 300 used, 287 left, ..." */
+void print_decision(ration_t *r, const ration_decision_t *d, const char *limit, const char *key);
+/* Table of a decision's rates. */
+void print_rates(const ration_decision_t *d);
+
+#endif
