@@ -20,7 +20,10 @@
 	    "print snapshots instead of a screen; also without a terminal") \
 	X(COUNT, "count", 'n', "N", "how many: snapshots, entries") \
 	X(DELAY, "delay", 'd', "S", "seconds between two snapshots or redraws") \
+	X(ROWS, "rows", 0, "N", "rows of a snapshot; 0: all") \
+	X(IDLE, "idle", 0, NULL, "keys too that have used nothing and rest") \
 	X(READONLY, "readonly", 0, NULL, "offer no change") \
+	X(ASCII, "ascii", 0, NULL, "draw with ASCII alone") \
 	X(COST, "cost", 'c', "N", "units to take, e.g. 2.5k (default 1)") \
 	X(KEY, "key", 'k', "K", "for this key only") \
 	X(PLAN, "plan", 'p', "P", "for the keys of this plan") \
@@ -42,17 +45,18 @@ enum option_id {
 #define O(id) (UINT32_C(1) << OPT_##id)
 
 #define O_CHANGE (O(REASON) | O(EXPECT) | O(DRY_RUN))
-#define RAW \
-	UINT32_C(0x80000000) /* the command reads its own argv; its options are listed for help */
+/* The command reads its own argv; its options are listed for help alone. */
+#define RAW UINT32_C(0x80000000)
+#define O_TOP \
+	(RAW | O(BATCH) | O(COUNT) | O(DELAY) | O(SORT) | O(FILTER) | O(ROWS) | O(IDLE) | \
+	    O(READONLY) | O(ASCII))
 
 /*
  * Commands: name, arguments, options, least and most arguments, what it does,
  * an example.  The handler of NAME is cmd_NAME().
  */
 #define COMMANDS(X) \
-	X(top, "", \
-	    RAW | O(BATCH) | O(COUNT) | O(DELAY) | O(CSV) | O(SORT) | O(FILTER) | O(READONLY), 0, \
-	    0, "the dashboard; also when no command is given on a terminal", \
+	X(top, "", O_TOP, 0, 0, "the dashboard; also when no command is given on a terminal", \
 	    "ration top -b -n 1 --json") \
 	X(status, "", 0, 0, 0, "daemon, segment, limits, rates, since when", \
 	    "ration status --json") \

@@ -6,8 +6,8 @@
  * all of them.
  *
  * The text may come from anywhere (the fuzzer's included), so everything is bounded:
- * length, terms, and the regexes: glibc's compiler multiplies nested repetitions
- * out and its back-references are exponential, so neither is taken.
+ * length, terms, and the regexes: glibc's compiler multiplies repetitions out (x++++
+ * doubles four times), and its back-references are exponential.
  */
 #include "filter.h"
 
@@ -117,13 +117,16 @@ has_upper(const char *s)
 	return false;
 }
 
-/* What glibc's regcomp() or regexec() could be made to suffer from. */
+#define REGEX_COPIES 65536u /* nodes that repetitions may be multiplied out to */
+
+/* What glibc's regcomp() or regexec() could be made to suffer from; NULL: nothing. */
 static const char *
 regex_danger(const char *s)
 {
-	unsigned braces = 0, parens = 0;
+	size_t len = strlen(s), copies = len;
+	unsigned parens = 0;
 
-	if (strlen(s) > 200)
+	if (len > 200)
 		return "regex is longer than 200 bytes";
 	for (; *s; s++) {
 		if (*s == '\\') {
@@ -131,11 +134,21 @@ regex_danger(const char *s)
 				return "back-references are not supported";
 			if (s[1])
 				s++;
-		} else if (*s == '{' && ++braces > 1) {
-			return "more than one {n,m} in a regex is not supported";
+		} else if (*s == '+') {
+			copies *= 2; /* x+ is kept as xx* */
+		} else if (*s == '{') {
+			unsigned long from = strtoul(s + 1, NULL, 10);
+			const char *comma = s + 1 + strspn(s + 1, "0123456789");
+			unsigned long to = *comma == ',' ? strtoul(comma + 1, NULL, 10) : 0;
+
+			if (from > 255 || to > 255)
+				return "repetitions above 255 are not supported";
+			copies *= 1 + (from > to ? from : to);
 		} else if (*s == '(' && ++parens > 16) {
 			return "more than 16 groups in a regex are not supported";
 		}
+		if (copies > REGEX_COPIES)
+			return "regex repeats too much, expected fewer + and {n,m}";
 	}
 	return NULL;
 }

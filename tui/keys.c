@@ -52,7 +52,7 @@ key_manual(FILE *out)
 		for (size_t i = 0; i < key_table_len; i++) {
 			if ((int)key_table[i].group != g)
 				continue;
-			fputs(".It Ic \"", out);
+			fputs(".It Ic \"\\&", out); /* \& : "?" is no punctuation here */
 			manual_text(out, key_table[i].shown);
 			fputs("\"\n", out);
 			manual_text(out, key_table[i].text);
