@@ -1,0 +1,82 @@
+/*
+ * compile.h - what the steps of a compilation share.
+ *
+ * changes.c puts the live changes beside the files' overrides (patches) and checks them;
+ * effective.c works out what a key gets of a limit, as rulesets; compile.c lays all
+ * of it out in an area.
+ */
+#ifndef RATIOND_COMPILE_H
+#define RATIOND_COMPILE_H
+
+#include "model.h"
+
+/* One key of the policy: from the files, or from a live change. */
+struct build_key {
+	const void *bytes;
+	uint32_t len;
+	uint16_t plan, env;
+	uint32_t first_override;
+	uint16_t noverrides;
+};
+
+struct builder {
+	const struct config *c;
+	struct mistakes *m;
+	int64_t now_s;
+	uint32_t cells;
+	struct arena arena;
+
+	/* strings section; [0] is the empty string */
+	char *strings;
+	size_t strings_len, strings_cap;
+	struct map stringmap;
+	uint32_t *string_off; /* by index in stringmap */
+	uint32_t string_off_cap;
+
+	struct ruleset *rulesets;
+	uint32_t nrulesets, rulesets_cap;
+	struct map rulesetmap;
+
+	/* ids: those of the version in force first */
+	uint32_t nids;
+	uint32_t limit_of[LIMITS_MAX]; /* by id: index in config, NOBODY: gone */
+	const char *name_of[LIMITS_MAX];
+	uint32_t id_of[LIMITS_MAX]; /* by index in config */
+
+	struct patch *patches; /* files' first, then live ones in their order */
+	uint32_t npatches;
+	uint32_t *newest; /* by limit: its newest rates patch without a key, + 1 */
+	uint32_t *older;  /* by patch: the next older one of the limit, + 1 */
+	uint32_t *by_key; /* patches of keys, by key, limit, newest first */
+	uint32_t nby_key;
+	uint32_t *modes; /* newest first */
+	uint32_t nmodes;
+	uint32_t *shares; /* newest first */
+	uint32_t nshares;
+
+	struct build_key *keys;
+	uint32_t nkeys;
+	struct map livekeys; /* keys that only live changes name */
+
+	uint32_t *matrix;
+	struct override_def *overrides;
+	uint32_t noverrides, overrides_cap;
+	bool too_many[LIMITS_MAX]; /* rates: complained of once */
+};
+
+/* Offset of a string in the strings section, each once. */
+uint32_t build_string(struct builder *b, const char *text);
+
+/* Collect patches; false with mistakes when a change names what there is not. */
+bool build_patches(struct builder *b, const struct change *changes, size_t n);
+
+/*
+ * Ruleset of a key on a plan and environment, `keyed` naming its patches of this limit
+ * (n of them, newest first); times ahead chained by `next`.
+ */
+uint32_t build_ruleset(struct builder *b, uint32_t limit, uint16_t plan, uint16_t env,
+    const uint32_t *keyed, uint32_t n);
+/* Ruleset of a limit that is no longer in the policy. */
+uint32_t build_gone(struct builder *b, uint32_t id);
+
+#endif

@@ -1,0 +1,118 @@
+/*
+ * load.h - what the readers of a policy file's sections share.
+ *
+ * The fields that each mapping may have stand in the lists below, once: enum,
+ * reader, message and the test of ration.schema.json are made from them.
+ */
+#ifndef RATIOND_LOAD_H
+#define RATIOND_LOAD_H
+
+#include "model.h"
+#include "report.h"
+
+#define FIELDS_TOP(X) \
+	X(plans) \
+	X(environments) X(defaults) X(table) X(share) X(admin_group) X(group) X(limits) X(routes) \
+	    X(assign) X(overrides)
+#define FIELDS_TABLE(X) X(keys) X(rates) X(policy) X(idle)
+#define FIELDS_DEFAULTS(X) X(timezone) X(notify) X(plan) X(share) X(mode)
+#define FIELDS_LIMIT(X) \
+	X(per) \
+	X(plans) X(rates) X(values) X(key) X(mode) X(when_full) X(unlisted) X(max_keys) \
+	    X(timezone)
+#define FIELDS_ASSIGN(X) X(plan) X(environment)
+#define FIELDS_OVERRIDE(X) \
+	X(key) X(limit) X(plan) X(environment) X(rates) X(mode) X(share) X(until) X(reason)
+
+#define X(name) TOP_##name,
+enum top_field { FIELDS_TOP(X) TOP_FIELDS };
+#undef X
+#define X(name) TABLE_##name,
+enum table_field { FIELDS_TABLE(X) TABLE_FIELDS };
+#undef X
+#define X(name) DEFAULTS_##name,
+enum defaults_field { FIELDS_DEFAULTS(X) DEFAULTS_FIELDS };
+#undef X
+#define X(name) LIMIT_##name,
+enum limit_field { FIELDS_LIMIT(X) LIMIT_FIELDS };
+#undef X
+#define X(name) ASSIGN_##name,
+enum assign_field { FIELDS_ASSIGN(X) ASSIGN_FIELDS };
+#undef X
+#define X(name) OVERRIDE_##name,
+enum override_field { FIELDS_OVERRIDE(X) OVERRIDE_FIELDS };
+#undef X
+#define FIELDS_MAX 16
+
+struct fields {
+	const char *where; /* "the policy file", "a limit" ... for messages */
+	const char *const *names;
+	size_t n;
+};
+extern const struct fields fields_top, fields_table, fields_defaults, fields_limit, fields_assign,
+    fields_override;
+
+struct loader {
+	struct config *c;
+	struct report r;
+	struct map patchmap; /* targets of overrides: each once */
+	bool zone_entered;
+};
+
+/* Scalars of the file that may be given once only, over all files. */
+enum once {
+	ONCE_timezone,
+	ONCE_notify,
+	ONCE_plan,
+	ONCE_share,
+	ONCE_mode,
+	ONCE_admin_group,
+	ONCE_group,
+	ONCE_plans,
+};
+
+/*
+ * Sort a mapping's pairs by field: got[i] is the key node of field i (its value is
+ * ->next), or NULL.  False: not a mapping.  Unknown and double names are reported.
+ */
+bool walk(struct loader *l, const struct node *map, const struct fields *f,
+    const struct node *got[FIELDS_MAX]);
+/* Is this the first time?  Else report it, with where the first one stands. */
+bool once(struct loader *l, struct mark *first, const struct node *key);
+
+/*
+ * Scalars.  Each reports what it does not like and returns false.
+ */
+bool get_text(struct loader *l, const struct node *n, const char *expected);
+bool get_quantity(
+    struct loader *l, const struct node *n, uint64_t min, uint64_t max, uint64_t *out);
+bool get_choice(
+    struct loader *l, const struct node *n, const char *const *names, size_t count, unsigned *out);
+/* A name of letters, digits, ".", "_" and "-", up to max bytes. */
+bool get_name(struct loader *l, const struct node *n, size_t max, const char *what);
+bool get_zone(struct loader *l, const struct node *n, uint16_t *zone);
+/* Key in strvis form: its index in config.keymap, added when new. */
+bool get_key(struct loader *l, const struct node *n, uint32_t *key);
+bool get_fraction(struct loader *l, const struct node *n, uint64_t *num, uint64_t *den);
+bool get_until(struct loader *l, const struct node *n, int64_t *until);
+/* One rate or a list of them; with `per` ("minute") plain numbers too. */
+const struct rates *get_rates(struct loader *l, const struct node *n, const char *per);
+/* A plan, environment or limit by name: its index (plans and environments from 1). */
+bool get_plan(struct loader *l, const struct node *n, uint16_t *plan);
+bool get_env(struct loader *l, const struct node *n, uint16_t *env);
+bool get_limit(struct loader *l, const struct node *n, uint32_t *limit);
+
+/* Sections, in the order in which they are read. */
+void read_plans(struct loader *l, const struct node *key);
+void read_environments(struct loader *l, const struct node *key);
+void read_defaults(struct loader *l, const struct node *key);
+void read_table(struct loader *l, const struct node *key);
+void read_share(struct loader *l, const struct node *key);
+void read_admin_group(struct loader *l, const struct node *key);
+void read_group(struct loader *l, const struct node *key);
+void read_limits(struct loader *l, const struct node *key);
+void read_routes(struct loader *l, const struct node *key);
+void read_assign(struct loader *l, const struct node *key);
+void read_overrides(struct loader *l, const struct node *key);
+
+#endif

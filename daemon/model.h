@@ -1,0 +1,183 @@
+/*
+ * model.h - a loaded policy: what the files say, checked, names turned into indexes.
+ *
+ * Everything lies in one arena and lives as long as the struct config.  Keys and
+ * limits are found through hash tables; nothing here is quadratic in keys.
+ */
+#ifndef RATIOND_MODEL_H
+#define RATIOND_MODEL_H
+
+#include "config.h"
+#include "tree.h"
+
+#define PLANS_MAX 255u
+#define ENVS_MAX 63u
+#define ZONES_MAX 255u
+#define FILES_MAX 1000u
+#define ZONE_NAME_MAX 63u
+#define NOBODY UINT32_MAX /* no such limit, plan, key */
+
+/* ---- memory ---- */
+
+struct arena {
+	struct chunk *chunks;
+	size_t used, size; /* of the newest chunk */
+};
+/* Zeroed, aligned to 16.  Never NULL: without memory the process ends (as OpenBSD's xmalloc). */
+void *arena_alloc(struct arena *a, size_t size);
+/* len bytes and a NUL. */
+char *arena_copy(struct arena *a, const void *bytes, size_t len);
+void arena_free(struct arena *a);
+void *xrealloc(void *p, size_t n, size_t size);
+
+/* ---- bytes -> index: open addressing, the bytes are the caller's ---- */
+
+struct map_entry {
+	const void *bytes;
+	uint32_t len;
+	uint32_t hash;
+};
+struct map {
+	struct map_entry *entries; /* by index, in the order of adding */
+	uint32_t *slots;           /* index + 1; 0: empty */
+	uint32_t n, cap, nslots;
+};
+uint32_t map_find(const struct map *m, const void *bytes, size_t len); /* or NOBODY */
+uint32_t map_add(struct map *m, const void *bytes, size_t len);        /* not there yet */
+void map_free(struct map *m);
+
+/* ---- the policy ---- */
+
+struct rates {
+	uint8_t n;
+	struct rate_spec rate[RATION_RATES_MAX];
+};
+
+enum cell_kind { CELL_NONE, CELL_CUSTOM, CELL_RATES, CELL_VALUE };
+
+/* What one plan (or a limit's default) gets of a limit. */
+struct plan_cell {
+	uint8_t kind; /* enum cell_kind */
+	struct mark mark;
+	const struct rates *rates;
+	const char *value; /* an entitlement's */
+};
+
+struct limit_model {
+	const char *name;
+	uint32_t len;
+	struct mark mark;
+	struct plan_cell base;   /* without a plan */
+	struct plan_cell *plans; /* nplans of them, by plan - 1; NULL: none given */
+	const char *key_attr;    /* which attribute of a request is the key; NULL: none */
+	uint64_t max_keys;
+	struct rate_spec zero; /* what is denied when nothing applies: 0 of this kind */
+	uint16_t zone;
+	uint8_t mode;
+	uint8_t flags; /* LIMIT_... of policy.h */
+	bool has_mode;
+	bool is_value;
+};
+
+struct plan_model {
+	const char *name;
+	struct mark mark;
+};
+
+struct env_model {
+	const char *name;
+	struct mark mark;
+	uint64_t num, den; /* factor */
+	bool unlimited;
+};
+
+/* A key that the files name; its bytes are in config.keymap at the same index. */
+struct key_model {
+	uint16_t plan, env; /* 0: none */
+	struct mark mark;
+};
+
+/*
+ * One thing set over the rest: by an `overrides` entry of a file or by a live
+ * change.  Small: there may be many.
+ */
+struct patch {
+	uint8_t kind; /* enum change_kind */
+	uint8_t mode;
+	uint16_t plan;  /* 0: none */
+	uint16_t env;   /* CHANGE_ENV */
+	uint32_t limit; /* NOBODY: all (CHANGE_MODE), none */
+	uint32_t key;   /* NOBODY: not about one key */
+	uint32_t order;
+	const struct rates *rates;
+	uint64_t num, den; /* CHANGE_SHARE */
+	int64_t until;
+	struct mark mark; /* line 0: live */
+	const char *who;
+	const char *reason;
+};
+
+struct route_model {
+	const char *pattern;
+	uint32_t nlimits;
+	const uint32_t *limits; /* indexes */
+	struct mark mark;
+};
+
+struct config {
+	struct arena arena;
+	const char **paths;       /* files, by mark.file: for mistakes */
+	const char **short_names; /* "ration.yaml", "conf.d/a.yaml": for origins */
+	uint32_t nfiles;
+
+	struct config_table table;
+	struct mark table_marks[4];
+
+	const char *timezone;
+	uint8_t notify[8];
+	uint8_t nnotify;
+	uint16_t default_plan;
+	uint8_t default_mode;
+	uint64_t share_num, share_den;
+	const char *admin_group;
+	const char *group;
+	struct mark plans_mark;
+	struct mark scalar_marks[16]; /* where a scalar of the file was given first */
+
+	struct plan_model *plans; /* [0] is none */
+	uint32_t nplans;          /* without [0] */
+	struct map planmap;
+	struct env_model *envs; /* [0] is none: factor 1 */
+	uint32_t nenvs;
+	struct map envmap;
+	const char *zones[ZONES_MAX]; /* [0]: the default */
+	uint32_t nzones;
+	struct limit_model *limits;
+	uint32_t nlimits;
+	struct map limitmap;
+	struct key_model *keys;
+	uint32_t nkeys, keys_cap;
+	struct map keymap;
+	struct patch *patches;
+	uint32_t npatches, patches_cap;
+	struct route_model *routes;
+	uint32_t nroutes, routes_cap;
+	struct map routemap;
+};
+
+/* Index of a plan or environment by name, 0 for "", NOBODY when there is none. */
+uint32_t config_plan(const struct config *c, const char *name, size_t len);
+uint32_t config_env(const struct config *c, const char *name, size_t len);
+/* "ration.yaml:9" */
+const char *config_place(const struct config *c, struct mark m, char *buf, size_t size);
+/* Bytes that `area` must have at least for this policy without live changes. */
+uint64_t config_need(const struct config *c);
+
+/* As config_load(), from memory: one file called `name`. */
+int config_parse(
+    const char *name, const void *text, size_t len, struct config **out, struct mistakes *m);
+
+/* Names of the attributes, for messages and for config_diff_yaml(). */
+extern const char *const mode_names[3]; /* by enum policy_mode */
+
+#endif
