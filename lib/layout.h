@@ -60,6 +60,8 @@
  * once a sub-window and cached in the cell's `cache` word:
  *
  *	cache   cc 00 tttttttttt(30) nnnnnnnnnn(30)    sum of the 15 sealed before t
+ *	        00 01 tttttttttt(30)                   none, since t
+ *	        00 11 cccccc(14) uuuuuuuuuuuuuu(40)     frozen: see conversion
  *
  * Its CAS from an older value fails when another was faster.  A refund of a
  * sealed unit zeroes the cache.
@@ -81,19 +83,25 @@
  *
  * Conversion: a live change of window or algorithm, and a reset
  *
- *	conv    tttttttttt(30) cccccc(14) stage(2) shape(18)
+ *	conv    ffffffffffff(36) cccccccc(8) stage(2) shape(18)
  *
- * `shape` is the policy's number for (algorithm, window, zone, period).  A caller
- * whose rate has another shape than the cell, or who meets a stage other than
- * DONE, converts (or finishes another's conversion) first:
- *   1. conv := {now, c+1, CARRY, new shape}; at a reset stage RESET
- *   2. every ring word refuses additions: sealed, closed, or blanked anew
- *   3. U := units used at t;  total += units in ring - U, marked with c+1
- *   4. the word of t in the new shape := U (one CAS from the value of step 2)
- *   5. stage := DONE
- * Each step is one CAS from the value the step before left; a helper that comes
- * late finds it changed.  Words of older conversions do not count any more
- * (`cc` differs); step 2 blanks what is left of them.
+ * f is a fine tick (1/64 tick, 0.53 ms).  `shape` is the policy's number for
+ * (algorithm, window, zone, period).  A caller whose rate has another shape than
+ * the cell, or who meets a stage other than DONE, converts (or finishes another's
+ * conversion) first:
+ *   A. conv := {now, c+1, FREEZE, old shape}
+ *   B. every ring word refuses additions: sealed, closed, or blanked anew
+ *   C. cache := frozen(U), the units used; the first to get there decides U
+ *	(a reset freezes 0)
+ *   D. conv := {f, c+1, CARRY, new shape}
+ *   E. cell 0: total += units in the ring - U, marked with c+1
+ *   F. the word of time f in the new shape := U
+ *   G. every other word: blanked; sliding: {f's sub-window - k, sealed, 0}
+ *   H. conv := {f, c+1, DONE, new shape}
+ * Each step is one CAS from a value that a step before left, so a helper that
+ * comes late finds it changed, and all of them write the same.  In B a helper
+ * looks at conv once more between loading a word and closing it.  A ring holds
+ * words of one conversion only (G comes before H).
  *
  *
  * Slots: how a key gets one and loses it
@@ -317,21 +325,26 @@ word_kind(uint64_t w)
 	return w >> 59 ? W_TATX : W_BLANK;
 }
 
-/* ---- cache: cc 00 t(30) n(30) ---- */
+/* ---- cache: cc 00 t(30) n(30); none: bit 60; frozen: bits 61 and 60 ---- */
 #define CACHE_TAG(conv, tick) (((conv) & 3) << 62 | (tick) << 30)
+#define CACHE_NONE(tick) (UINT64_C(1) << 60 | (tick))
+#define CACHE_FROZEN(c, units) (UINT64_C(3) << 60 | ((c) & 0xff) << 40 | (units))
+#define CACHE_IS_FROZEN(w, c) ((w) >> 40 == (UINT64_C(3) << 20 | ((c) & 0xff)))
 
-/* ---- conv: t(30) c(14) stage(2) shape(18) ---- */
-enum conv_stage { CONV_DONE = 0, CONV_CARRY = 1, CONV_RESET = 2 };
+/* ---- conv: f(36) c(8) stage(2) shape(18) ---- */
+enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2 };
+#define FINE_NS (TICK_NS / 64)
+#define FINE_MASK ((UINT64_C(1) << 36) - 1)
 #define SHAPE_BITS 18
 #define SHAPE_MASK ((UINT64_C(1) << SHAPE_BITS) - 1)
 #define SHAPE_NONE 0u
-#define CONV_WORD(tick, c, stage, shape) \
-	((tick) << 34 | ((c) & 0x3fff) << 20 | (uint64_t)(stage) << SHAPE_BITS | (shape))
-#define CONV_TICK(w) ((w) >> 34)
-#define CONV_COUNT(w) ((w) >> 20 & 0x3fff)
+#define CONV_WORD(fine, c, stage, shape) \
+	((fine) << 28 | ((c) & 0xff) << 20 | (uint64_t)(stage) << SHAPE_BITS | (shape))
+#define CONV_FINE(w) ((w) >> 28)
+#define CONV_COUNT(w) ((w) >> 20 & 0xff)
 #define CONV_STAGE(w) ((enum conv_stage)((w) >> SHAPE_BITS & 3))
 #define CONV_SHAPE(w) ((uint32_t)((w) & SHAPE_MASK))
-#define CONV_SETTLED(w) ((w) & ((UINT64_C(1) << 20) - 1)) /* stage and shape */
+#define CONV_SETTLED(w) ((w) & ((UINT64_C(1) << 20) - 1)) /* equals shape: settled on it */
 
 /* ---- total: n(44) k(1) m(19) ---- */
 #define TOTAL_SHIFT 20
@@ -339,7 +352,8 @@ enum conv_stage { CONV_DONE = 0, CONV_CARRY = 1, CONV_RESET = 2 };
 #define TOTAL_UNITS(w) ((w) >> TOTAL_SHIFT)
 #define TOTAL_MARK(w) ((w) & (TOTAL_ONE - 1))
 #define MARK_FOLD(i, tick) ((uint64_t)(i) << 15 | ((tick) & 0x7fff))
-#define MARK_CONV(c) (UINT64_C(1) << 19 | (UINT64_C(1) << 18) | ((c) & 0x3fff))
+#define MARK_CONV(c) (UINT64_C(1) << 19 | (UINT64_C(1) << 18) | ((c) & 0xff))
+#define MARK_NONE (UINT64_C(1) << 19 | UINT64_C(0x7ff00))
 #define MARK_BIRTH(birth) (UINT64_C(1) << 19 | ((birth) & 0x3ffff))
 
 /* ---- denied: n(36) ext(28) ---- */

@@ -281,6 +281,15 @@ policy_env_name(const struct policy_ref *p, uint32_t env)
 	return d == NULL || env > p->area->nenvs ? "" : policy_string(p, d[env].name, NULL);
 }
 
+const char *
+policy_zone_name(const struct policy_ref *p, uint32_t zone)
+{
+	const struct zone_def *z;
+
+	z = section(p, p->area->zones, p->area->nzones, sizeof(*z));
+	return z == NULL || zone >= p->area->nzones ? "" : policy_string(p, z[zone].name, NULL);
+}
+
 /* ---- writing ---- */
 
 #define SHAPE_COUNT 1u      /* unlimited */
@@ -291,7 +300,23 @@ policy_env_name(const struct policy_ref *p, uint32_t env)
 #define SHAPE_MONTH (SHAPE_DAY + 4096u)
 #define SHAPE_BUCKET (SHAPE_MONTH + 4096u) /* + hash of the period */
 #define SHAPE_BUCKETS 80000u
-static_assert(SHAPE_BUCKET + SHAPE_BUCKETS <= SHAPE_MASK, "shapes fit their bits");
+static_assert(SHAPE_BUCKET + SHAPE_BUCKETS - 1 <= SHAPE_MASK, "shapes fit their bits");
+
+uint8_t
+policy_shape_kind(uint32_t shape)
+{
+	if (shape == SHAPE_CONCURRENT)
+		return RATION_CONCURRENT;
+	if (shape < SHAPE_SLIDING)
+		return RATION_COUNT_ONLY;
+	if (shape < SHAPE_FIXED)
+		return RATION_SLIDING;
+	if (shape < SHAPE_DAY)
+		return RATION_FIXED;
+	if (shape < SHAPE_MONTH)
+		return RATION_DAY;
+	return shape < SHAPE_BUCKET ? RATION_MONTH : RATION_BUCKET;
+}
 
 void
 rate_def_derive(struct rate_def *r, const char *zone)

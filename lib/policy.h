@@ -214,6 +214,9 @@ bool policy_period(const struct policy_ref *p, const struct rate_def *r, int64_t
     int64_t *start_s, int64_t *end_s);
 const char *policy_plan_name(const struct policy_ref *p, uint32_t plan);
 const char *policy_env_name(const struct policy_ref *p, uint32_t env);
+const char *policy_zone_name(const struct policy_ref *p, uint32_t zone);
+/* RATION_SLIDING ... of a shape's number, see rate_def_derive(). */
+uint8_t policy_shape_kind(uint32_t shape);
 
 /* Hash of a name or key in the policy (unkeyed: only rationd's own input is in it). */
 uint64_t policy_hash(const void *bytes, size_t len);

@@ -1,1 +1,222 @@
+/*
+ * ration.c - handles: open, attach, fork, close; what errors mean.
+ */
 #include "ration.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "atomics.h"
+#include "handle.h"
+
+#ifdef RATION_STEPS
+_Thread_local void (*step_hook)(const char *where, const word_t *w);
+#endif
+
+#define RETRY_NS UINT64_C(100000000)
+
+/*
+ * A forked child may live in another time namespace: each handle reads it again.
+ * The list is only touched by open and close; the lock is held over a fork so that
+ * the child finds it whole.
+ */
+static pthread_mutex_t handles_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t handles_once = PTHREAD_ONCE_INIT;
+static struct ration *handles;
+
+static void
+before_fork(void)
+{
+	(void)pthread_mutex_lock(&handles_lock);
+}
+
+static void
+after_fork_parent(void)
+{
+	(void)pthread_mutex_unlock(&handles_lock);
+}
+
+static void
+after_fork_child(void)
+{
+	for (struct ration *r = handles; r != NULL; r = r->next) {
+		clock_forked(&r->clock);
+		/* A thread that was attaching does not exist here. */
+		atomic_store_explicit(&r->attaching, 0, memory_order_relaxed);
+	}
+	(void)pthread_mutex_unlock(&handles_lock);
+}
+
+static void
+register_fork(void)
+{
+	(void)pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+/* Replaced or lost: not the one to use any more. */
+static bool
+outdated(const struct segment *seg)
+{
+	return seg == NULL
+	    || atomic_load_explicit(&seg->head->retired, memory_order_acquire) != 0;
+}
+
+static int
+attach_locked(struct ration *r)
+{
+	uint32_t n = atomic_load_explicit(&r->mappings, memory_order_relaxed);
+	struct segment *cur = atomic_load_explicit(&r->seg, memory_order_relaxed);
+	struct policy_ref p;
+	struct segment *seg;
+	int e;
+
+	if (n >= MAPPINGS_MAX)
+		return RATION_ENOMEM;
+	seg = &r->maps[n];
+	e = segment_attach(&r->paths, true, seg);
+	if (e != 0)
+		return e;
+	if (!policy_current(seg->policy, &p))
+		e = RATION_ENOTREADY;
+	else if (cur != NULL && seg->head->id == cur->head->id)
+		e = RATION_ENOTREADY; /* still the retired one */
+	if (e != 0) {
+		segment_detach(seg);
+		return e;
+	}
+	seg->id = n + 1;
+	atomic_store_explicit(&r->mappings, n + 1, memory_order_relaxed);
+	atomic_store_explicit(&r->seg, seg, memory_order_release);
+	return 0;
+}
+
+static int
+try_attach(struct ration *r)
+{
+	uint32_t zero = 0;
+	int e, saved = errno;
+
+	if (!atomic_compare_exchange_strong_explicit(
+		&r->attaching, &zero, 1, memory_order_acquire, memory_order_relaxed))
+		return RATION_ENOTREADY;
+	e = outdated(atomic_load_explicit(&r->seg, memory_order_acquire)) ? attach_locked(r) : 0;
+	atomic_store_explicit(&r->attaching, 0, memory_order_release);
+	if (e != RATION_ESYS)
+		errno = saved;
+	return e;
+}
+
+const struct segment *
+handle_segment(struct ration *r)
+{
+	const struct segment *seg = atomic_load_explicit(&r->seg, memory_order_acquire);
+	uint64_t now, last;
+
+	if (LIKELY(!outdated(seg)))
+		return seg;
+	now = clock_coarse(&r->clock, NULL);
+	last = atomic_load_explicit(&r->last_try_ns, memory_order_relaxed);
+	if (now - last < RETRY_NS
+	    || !atomic_compare_exchange_strong_explicit(&r->last_try_ns, &last, now,
+		memory_order_relaxed, memory_order_relaxed))
+		return seg;
+	(void)try_attach(r);
+	return atomic_load_explicit(&r->seg, memory_order_acquire);
+}
+
+int
+ration_attach(ration_t *r)
+{
+	return r == NULL ? RATION_EINVAL : try_attach(r);
+}
+
+int
+ration_open_dir(const char *dir, const char *instance, unsigned flags, ration_t **out)
+{
+	struct ration *r;
+	int e;
+
+	if (out == NULL || (flags & ~RATION_FAIL_OPEN) != 0)
+		return RATION_EINVAL;
+	*out = NULL;
+	r = calloc(1, sizeof(*r));
+	if (r == NULL)
+		return RATION_ENOMEM;
+	e = paths_find(instance, dir, false, &r->paths);
+	if (e != 0)
+		goto fail;
+	r->flags = flags;
+	clock_init(&r->clock);
+	atomic_store_explicit(
+	    &r->last_try_ns, clock_coarse(&r->clock, NULL), memory_order_relaxed);
+	e = try_attach(r);
+	if (e != 0 && (flags & RATION_FAIL_OPEN) == 0)
+		goto fail;
+	(void)pthread_once(&handles_once, register_fork);
+	(void)pthread_mutex_lock(&handles_lock);
+	r->next = handles;
+	handles = r;
+	(void)pthread_mutex_unlock(&handles_lock);
+	*out = r;
+	return 0;
+fail:
+	free(r);
+	return e;
+}
+
+int
+ration_open(const char *instance, unsigned flags, ration_t **out)
+{
+	return ration_open_dir(NULL, instance, flags, out);
+}
+
+void
+ration_close(ration_t *r)
+{
+	uint32_t n;
+
+	if (r == NULL)
+		return;
+	(void)pthread_mutex_lock(&handles_lock);
+	for (struct ration **p = &handles; *p != NULL; p = &(*p)->next)
+		if (*p == r) {
+			*p = r->next;
+			break;
+		}
+	(void)pthread_mutex_unlock(&handles_lock);
+	n = atomic_load_explicit(&r->mappings, memory_order_relaxed);
+	for (uint32_t i = 0; i < n; i++)
+		segment_detach(&r->maps[i]);
+	free(r);
+}
+
+const char *
+ration_strerror(int error)
+{
+	switch (error) {
+	case RATION_ADMITTED:
+		return "admitted";
+	case RATION_DENIED:
+		return "denied";
+#define X(name, value, text) \
+	case name: \
+		return text;
+		RATION_ERRORS(X)
+#undef X
+	default:
+		return "unknown error";
+	}
+}
+
+#define STR_(x) #x
+#define STR(x) STR_(x)
+
+const char *
+ration_version(void)
+{
+	return STR(RATION_VERSION_MAJOR) "." STR(RATION_VERSION_MINOR) "." STR(
+	    RATION_VERSION_PATCH);
+}

@@ -1,0 +1,130 @@
+/*
+ * cell.h - the algorithms: one rate of one key, with the time as an argument.
+ *
+ * cell_look() reads and changes nothing that another caller could notice (it seals
+ * sub-windows that have ended); cell_charge() is one CAS from what look saw.
+ * None of them waits: LOOK_CLOCK asks for a precise reading, LOOK_AGAIN for another
+ * look (somebody else made progress), LOOK_GONE for another search.
+ */
+#ifndef RATION_CELL_H
+#define RATION_CELL_H
+
+#include "policy.h"
+#include "segment.h"
+
+/* The slot that a call works on, and its time. */
+struct cell_ctx {
+	const struct segment *seg;
+	const struct policy_ref *policy;
+	word_t *slot;
+	uint64_t birth;
+	uint64_t now_ns;  /* shared */
+	int64_t unix_ns;
+	bool precise;     /* now_ns does not lag */
+	bool writable;    /* false: a view; nothing is sealed, converted or folded */
+};
+
+enum look_result { LOOK_FITS, LOOK_DENIES, LOOK_CLOCK, LOOK_AGAIN, LOOK_GONE };
+
+/* What cell_look() saw. */
+struct look {
+	uint64_t used;    /* units before this call */
+	uint64_t old;     /* the word that a charge replaces */
+	uint64_t tag;     /* the new word without its units; a bucket: the new word */
+	uint64_t units;   /* units already in that word */
+	uint64_t edge_ns; /* sliding: (e + 16) s, shared; else end of the period, Unix ns */
+	uint64_t epoch;   /* sliding: e */
+	uint8_t word;     /* its index in the ring */
+	uint8_t conv;
+};
+
+enum look_result cell_look(const struct cell_ctx *x, unsigned cell, const struct rate_def *r,
+    uint64_t cost, struct look *l);
+
+/* True: charged.  False: look again. */
+bool cell_charge(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, uint64_t cost,
+    const struct look *l);
+
+/* What a charge left behind, for a refund. */
+void cell_receipt(const struct cell_ctx *x, unsigned cell, uint64_t slot, uint64_t cost,
+    const struct rate_def *r, const struct look *l, ration_receipt_t *out);
+
+/*
+ * Give units back to the word that was charged.  0; RATION_ESTALE; RATION_EBUSY.
+ * undo: of a call that was not admitted; then expiry does not matter.
+ */
+int cell_refund(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units, bool undo);
+
+/* Fill in figures of a rate after a look: used, remaining, reset_at, level. */
+void cell_report(const struct cell_ctx *x, const struct rate_def *r, const struct look *l,
+    uint64_t charged, ration_rate_t *out);
+/*
+ * When would cost fit?  Unix s rounded up into out->retry_at, or RATION_NEVER with a
+ * reason.  Valid after a look at the same time.
+ */
+void cell_retry(const struct cell_ctx *x, unsigned cell, const struct rate_def *r,
+    const struct look *l, uint64_t cost, ration_rate_t *out);
+/* A key without a slot: nothing used. */
+void look_empty(const struct cell_ctx *x, const struct rate_def *r, struct look *l);
+
+/* Units of the rate's key counted so far: slot total plus cell 0's ring. */
+uint64_t cell_total(const word_t *slot);
+/*
+ * Add the units of word w at ring index i of cell 0 to the slot's total, once.  True: it
+ * is counted; w may be overwritten.
+ */
+bool cell_fold(const struct cell_ctx *x, unsigned i, uint64_t w);
+/* Is cell as good as new at this time: nothing used, nothing that may be needed? */
+bool cell_idle(const struct cell_ctx *x, unsigned cell, uint64_t idle_ns);
+/* Retiring: make every word refuse what was looked at before.  False: it is in use. */
+bool cell_retire(const struct cell_ctx *x, unsigned cell, uint64_t idle_ns);
+
+/* ---- convert.c ---- */
+
+/*
+ * Settle the cell on r's shape, finishing whatever conversion is under way; reset: set the
+ * used units to 0.  LOOK_AGAIN: done, look; LOOK_CLOCK: wants the precise time.
+ */
+enum look_result cell_convert(
+    const struct cell_ctx *x, unsigned cell, const struct rate_def *r, bool reset);
+/* Units used at x's time by a settled or frozen cell of the shape that its conv names. */
+uint64_t cell_used(const struct cell_ctx *x, unsigned cell, uint64_t conv);
+
+/* Seconds of a sliding or fixed shape; 0: another kind. */
+uint64_t shape_seconds(uint32_t shape, uint8_t *kind);
+/* RATION_SLIDING ...; 0: none. */
+uint8_t shape_kind(uint32_t shape);
+/* The zone of a calendar shape; -1: not in this policy. */
+int shape_zone(const struct policy_ref *p, uint32_t shape);
+
+/* ---- shared between cell.c and convert.c ---- */
+
+/* floor(now / sub) by the reciprocal. */
+static inline uint64_t
+epoch_of(uint64_t now, uint64_t sub, uint64_t recip)
+{
+	uint64_t e = (uint64_t)((unsigned __int128)now * recip >> 64);
+
+	return now - e * sub >= sub ? e + 1 : e;
+}
+
+/* Ring index of the period that starts at Unix second s. */
+static inline unsigned
+period_index(uint8_t kind, uint64_t window_ns, int64_t start_s)
+{
+	uint64_t step = window_ns / UINT64_C(1000000000), s = start_s > 0 ? (uint64_t)start_s : 0;
+
+	if (kind == RATION_DAY) /* local midnights: the same number all day long */
+		return (unsigned)((s + 43200) / 86400 % RING_WORDS);
+	if (kind == RATION_MONTH) /* first of the month + 14 days: never two alike */
+		return (unsigned)((s + 1209600) / 2551443 % RING_WORDS);
+	return step == 0 ? 0 : (unsigned)(s / step % RING_WORDS);
+}
+
+static inline uint64_t
+period_tag(int64_t start_s)
+{
+	return WIDE_TAG(tick_of((uint64_t)start_s * UINT64_C(1000000000)));
+}
+
+#endif

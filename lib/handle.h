@@ -1,0 +1,33 @@
+/*
+ * handle.h - a ration_t: one mapping at a time, this process's clock.
+ *
+ * A replaced mapping is kept until ration_close(): another thread may be in it.
+ */
+#ifndef RATION_HANDLE_H
+#define RATION_HANDLE_H
+
+#include "clock.h"
+#include "segment.h"
+
+#define MAPPINGS_MAX 16u /* segments that one handle lives to see */
+
+struct ration {
+	struct segment *_Atomic seg; /* NULL: detached */
+	struct clock clock;
+	struct paths paths;
+	unsigned flags;
+	_Atomic uint32_t mappings;         /* of maps[], ever attached */
+	_Atomic uint64_t last_try_ns;      /* coarse time of the last attempt to attach */
+	_Atomic uint32_t attaching;        /* 1: a thread is at it; nobody waits for it */
+	_Atomic uint64_t degraded;         /* decisions made without a segment */
+	struct segment maps[MAPPINGS_MAX];
+	struct ration *next; /* all handles of the process: for the fork handler */
+};
+
+/*
+ * The mapping to use now, NULL: none.  While detached, or when the segment is marked
+ * retired, it tries to attach at most once in 100 ms and never waits.
+ */
+const struct segment *handle_segment(struct ration *r);
+
+#endif
