@@ -25,6 +25,11 @@
 extern "C" {
 #endif
 
+/* The library hides everything else. */
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
+
 #define RATION_VERSION_MAJOR 0
 #define RATION_VERSION_MINOR 1
 #define RATION_VERSION_PATCH 0
@@ -283,6 +288,10 @@ const char *ration_strerror(int error);
 
 /* "0.1.0": version of the library that is linked. */
 const char *ration_version(void);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 
 #ifdef __cplusplus
 }
