@@ -107,7 +107,12 @@ dialog_drastic(const char *from, const char *to)
 bool
 dialog_wants_name(const struct dialog *d)
 {
-	if (d->kind != DIALOG_EDIT)
+	struct rate_spec rates[RATION_RATES_MAX];
+	char err[200];
+
+	/* What is no rate yet is corrected first. */
+	if (d->kind != DIALOG_EDIT ||
+	    rate_parse_list(d->rates.text, rates, RATION_RATES_MAX, err, sizeof(err)) < 1)
 		return false;
 	return d->scope != SCOPE_KEY || dialog_drastic(d->current[d->scope], d->rates.text);
 }
@@ -463,7 +468,7 @@ dialog_draw(const struct dialog *d, struct screen *s)
 	struct place p = { .s = s, .cursor_y = -1 };
 	enum line lines[L_END + 1];
 	int n = 0, focus = 0, first = 0, frame = roomy ? 1 : 0;
-	int width = cols < 78 ? cols : 78;
+	int width = cols < 80 ? cols : 80;
 
 	for (int l = 0; l <= L_END; l++) {
 		if (!line_wanted(d, (enum line)l, roomy))

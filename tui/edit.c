@@ -127,7 +127,8 @@ limit_number(struct top *t, const char *name)
 	struct policy_ref p;
 	int64_t id = -1;
 
-	if (t->model.seg != NULL && policy_current(t->model.seg->policy, &p))
+	if (t->model.seg != NULL && t->model.seg->policy != NULL &&
+	    policy_current(t->model.seg->policy, &p))
 		id = policy_limit_id(&p, name, strlen(name));
 	return id < 0 ? UINT32_MAX : (uint32_t)id;
 }

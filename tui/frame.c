@@ -11,6 +11,7 @@
  */
 #include "top.h"
 
+#include <stdarg.h>
 #include <string.h>
 #include <time.h>
 
@@ -61,6 +62,21 @@ parts_draw(struct top *t, int y, int width, struct part *p, int n)
 	}
 }
 
+static void __attribute__((format(printf, 5, 6)))
+part_add(struct part *p, int *n, int keep, int look, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (*n >= PARTS_MAX)
+		return;
+	p[*n].keep = keep;
+	p[*n].look = look;
+	va_start(ap, fmt);
+	vsnprintf(p[*n].text, sizeof(p->text), fmt, ap);
+	va_end(ap);
+	++*n;
+}
+
 bool
 frame_may_change(const struct top *t)
 {
@@ -72,7 +88,7 @@ state_word(const struct top *t, int *look)
 {
 	if (t->paused) {
 		*look = LOOK_WARN | LOOK_REVERSE;
-		return "PAUSED";
+		return t->daemon.up ? "PAUSED" : "PAUSED no rationd";
 	}
 	if (!t->daemon.up) {
 		*look = LOOK_BAD | LOOK_REVERSE;
@@ -82,38 +98,38 @@ state_word(const struct top *t, int *look)
 	return "LIVE";
 }
 
+static bool
+is_sandbox(const struct top *t)
+{
+	const struct segment *seg = t->model.seg;
+
+	return seg != NULL && seg->policy != NULL &&
+	    atomic_load_explicit(&seg->policy->sandbox, memory_order_relaxed) != 0;
+}
+
 static void
 head_who(struct top *t, int y)
 {
-	int cols = screen_cols(t->s), n = 0;
+	int cols = screen_cols(t->s), n = 0, look;
 	struct part p[PARTS_MAX] = { 0 };
-	char clock[16] = "";
+	char clock[16] = "", up[32];
+	const char *state = state_word(t, &look);
 	time_t wall = (time_t)t->now.wall_s;
 	struct tm tm;
-	bool sandbox = t->model.seg != NULL && t->model.seg->policy != NULL &&
-	    atomic_load_explicit(&t->model.seg->policy->sandbox, memory_order_relaxed) != 0;
 
 	if (localtime_r(&wall, &tm) != NULL)
 		strftime(clock, sizeof(clock), "%H:%M:%S", &tm);
-	p[n] = (struct part) { .keep = 20, .look = LOOK_BOLD };
-	snprintf(p[n++].text, sizeof(p->text), "ration top");
-	p[n] = (struct part) { .keep = 90, .look = LOOK_BOLD };
-	snprintf(p[n++].text, sizeof(p->text), "%s%s", t->ctx->paths.instance,
-	    sandbox ? " SANDBOX" : "");
-	p[n] = (struct part) { .keep = 70, .look = frame_may_change(t) ? LOOK_WARN : LOOK_PLAIN };
-	snprintf(p[n++].text, sizeof(p->text), "%s", frame_may_change(t) ? "rw" : "ro");
+	part_add(p, &n, 20, LOOK_BOLD, "ration top");
+	part_add(
+	    p, &n, 90, LOOK_BOLD, "%s%s", t->ctx->paths.instance, is_sandbox(t) ? " SANDBOX" : "");
+	part_add(p, &n, 70, frame_may_change(t) ? LOOK_WARN : LOOK_PLAIN, "%s",
+	    frame_may_change(t) ? "rw" : "ro");
 	if (t->daemon.up) {
-		char up[32];
-
 		text_span(t->daemon.uptime_s, up, sizeof(up));
-		p[n] = (struct part) { .keep = 40 };
-		snprintf(p[n++].text, sizeof(p->text), "up %s", up);
+		part_add(p, &n, 40, LOOK_PLAIN, "up %s", up);
 	}
-	p[n] = (struct part) { .keep = 30 };
-	snprintf(p[n++].text, sizeof(p->text), "every %.1fs", (double)t->interval_ns / 1e9);
-	p[n] = (struct part) { .keep = 100 };
-	snprintf(p[n].text, sizeof(p->text), "%s", state_word(t, &p[n].look));
-	n++;
+	part_add(p, &n, 30, LOOK_PLAIN, "every %.1fs", (double)t->interval_ns / 1e9);
+	part_add(p, &n, 100, look, "%s", state);
 	parts_draw(t, y, cols - 9 > 0 ? cols - 9 : cols, p, n);
 	if (cols > 40)
 		screen_text(t->s, y, cols - 8, 8, LOOK_PLAIN, clock);
@@ -130,43 +146,35 @@ per_second(const struct top *t, double rate, char *buf, size_t size)
 		text_grouped((uint64_t)(rate + 0.5), buf, size);
 }
 
+/* The totals; state: with PAUSED or STALE, where no other line says so. */
 static void
-head_totals(struct top *t, int y)
+head_totals(struct top *t, int y, bool state)
 {
 	const struct model *m = &t->model;
 	struct part p[PARTS_MAX] = { 0 };
-	char allow[32], deny[32];
-	int n = 0;
+	char allow[32], deny[32], keys[32];
+	int n = 0, look;
 
 	per_second(t, m->allow_s, allow, sizeof(allow));
 	per_second(t, m->deny_s, deny, sizeof(deny));
-	p[n] = (struct part) { .keep = 90 };
-	snprintf(p[n++].text, sizeof(p->text), "allow %s/s", allow);
-	p[n] = (struct part) { .keep = 95 };
+	text_grouped(m->live, keys, sizeof(keys));
+	if (state && (t->paused || !t->daemon.up))
+		part_add(p, &n, 98, 0, "%s", state_word(t, &look));
+	part_add(p, &n, 90, 0, "allow %s/s", allow);
 	if (m->rates_known && m->allow_s + m->deny_s > 0)
-		snprintf(p[n].text, sizeof(p->text), "deny %s/s (%.1f%%)", deny,
+		part_add(p, &n, 95, 0, "deny %s/s (%.1f%%)", deny,
 		    100 * m->deny_s / (m->allow_s + m->deny_s));
 	else
-		snprintf(p[n].text, sizeof(p->text), "deny %s/s", deny);
-	n++;
-	if (m->over_known) {
-		p[n] = (struct part) { .keep = 100, .look = m->over > 0 ? LOOK_BAD : LOOK_PLAIN };
-		snprintf(p[n++].text, sizeof(p->text), "over %llu", (unsigned long long)m->over);
-	}
-	p[n] = (struct part) { .keep = 50 };
-	{
-		char keys[32];
-
-		text_grouped(m->live, keys, sizeof(keys));
-		snprintf(p[n++].text, sizeof(p->text), "keys %s", keys);
-	}
+		part_add(p, &n, 95, 0, "deny %s/s", deny);
+	if (m->over_known)
+		part_add(p, &n, 100, m->over > 0 ? LOOK_BAD : LOOK_PLAIN, "over %llu",
+		    (unsigned long long)m->over);
+	part_add(p, &n, 50, 0, "keys %s", keys);
 	if (m->seg != NULL && m->seg->nslots > 0) {
 		double full = 100 * (double)m->live / (double)m->seg->nslots;
 
-		p[n] = (struct part) { .keep = 60,
-			.look = full >= 90 ? LOOK_BAD | LOOK_BOLD : LOOK_PLAIN };
-		snprintf(p[n++].text, sizeof(p->text), "segment %.0f%% full%s", full,
-		    full >= 90 ? " !!" : "");
+		part_add(p, &n, 60, full >= 90 ? LOOK_BAD | LOOK_BOLD : LOOK_PLAIN,
+		    "segment %.0f%% full%s", full, full >= 90 ? " !!" : "");
 	}
 	parts_draw(t, y, screen_cols(t->s), p, n);
 }
@@ -218,13 +226,16 @@ filter_draw(struct top *t, int y)
 	char right[160];
 	int width;
 
-	if (t->filter_err[0] != '\0')
-		snprintf(right, sizeof(right), "%.159s", t->filter_err);
-	else
+	right[0] = '\0';
+	if (t->filter_err[0] == '\0')
 		matches_text(t, right, sizeof(right));
-	width = cols - 8;
-	if (width > 40)
-		width -= (int)strlen(right) + 2 < width - 20 ? (int)strlen(right) + 2 : width - 20;
+	else if (screen_lines(t->s) < FULL_LINES)
+		snprintf(right, sizeof(right), "%.159s", t->filter_err);
+	width = cols - 8 - (int)strlen(right) - 2;
+	if (width < 20)
+		width = 20; /* a long message is cut rather than what is being typed */
+	if (width > cols - 8)
+		width = cols - 8;
 	screen_text(t->s, y, 0, cols, LOOK_PLAIN, "Filter:");
 	if (t->filtering)
 		screen_cursor(
@@ -322,7 +333,9 @@ hint_draw(struct top *t, int y)
 static void
 bottom_line(struct top *t, int y)
 {
-	if (note_current(t))
+	if (t->filter_err[0] != '\0')
+		screen_text(t->s, y, 0, screen_cols(t->s), LOOK_BAD, t->filter_err);
+	else if (note_current(t))
 		note_draw(t, y);
 	else
 		hint_draw(t, y);
@@ -330,22 +343,25 @@ bottom_line(struct top *t, int y)
 
 /* ---- whole screens ---- */
 
-/* Numbers alone, the one that matters most in front. */
+/* Numbers alone, the one that matters most in front; whole ones or none. */
 static void
 tiny_draw(struct top *t)
 {
 	const struct model *m = &t->model;
+	bool words = screen_cols(t->s) >= 30;
+	struct part p[PARTS_MAX] = { 0 };
 	char allow[32], deny[32];
-	int look;
+	int n = 0, look;
+	const char *state = state_word(t, &look);
 
 	per_second(t, m->deny_s, deny, sizeof(deny));
 	per_second(t, m->allow_s, allow, sizeof(allow));
-	if (screen_cols(t->s) >= 40)
-		screen_printf(t->s, 0, 0, -1, LOOK_PLAIN, "deny %s/s over %llu allow %s/s %s", deny,
-		    (unsigned long long)m->over, allow, state_word(t, &look));
-	else
-		screen_printf(t->s, 0, 0, -1, LOOK_PLAIN, "d%s o%llu a%s", deny,
-		    (unsigned long long)m->over, allow);
+	part_add(p, &n, 90, LOOK_PLAIN, "%s%s%s", words ? "deny " : "d", deny, words ? "/s" : "");
+	part_add(
+	    p, &n, 80, LOOK_PLAIN, "%s%llu", words ? "over " : "o", (unsigned long long)m->over);
+	part_add(p, &n, 70, LOOK_PLAIN, "%s%s%s", words ? "allow " : "a", allow, words ? "/s" : "");
+	part_add(p, &n, t->paused || !t->daemon.up ? 85 : 60, look, "%s", state);
+	parts_draw(t, 0, screen_cols(t->s), p, n);
 	screen_cursor(t->s, 0, 0);
 }
 
@@ -360,7 +376,7 @@ compact_draw(struct top *t)
 	else if (note_current(t))
 		note_draw(t, 0);
 	else
-		head_totals(t, 0);
+		head_totals(t, 0, true);
 }
 
 void
@@ -377,7 +393,7 @@ frame_draw(struct top *t)
 		compact_draw(t);
 	} else {
 		head_who(t, 0);
-		head_totals(t, 1);
+		head_totals(t, 1, false);
 		t->view->draw(t, 3, lines - 4);
 		third_line(t, 2);
 		bottom_line(t, lines - 1);

@@ -206,7 +206,7 @@ screen_bar(struct screen *s, int y, int x, int width, int look, double share)
 		if (s->utf8)
 			screen_text(s, y, x + i, 1, look, eighths[e]);
 		else
-			screen_text(s, y, x + i, 1, look, e >= 4 || (i == 0 && e > 0) ? "#" : "-");
+			screen_text(s, y, x + i, 1, look, e == 8 || (i == 0 && e > 0) ? "#" : "-");
 	}
 }
 

@@ -134,28 +134,45 @@ keys_read(struct top *t)
 	}
 }
 
+/* A row as it was when it was last shown; NULL: too long ago. */
+static struct model_row *
+kept_row(struct keys_state *k, const struct entry *e)
+{
+	size_t n = k->nkept < ROWS_KEPT ? k->nkept : ROWS_KEPT;
+
+	for (size_t i = 0; i < n; i++) {
+		if (k->kept[i].row.slot == e->slot && k->kept[i].row.birth == e->birth)
+			return &k->kept[i];
+	}
+	return NULL;
+}
+
 /*
- * Entry `at` as it is now; while paused as it was when it was last shown, so that
- * the figures stand still, too.
+ * Entry `at` as it is now.  While paused as it was last shown, so that the
+ * figures stand still, too; and so when its key left the table meanwhile.
  */
 static void
 row_at(struct top *t, size_t at, struct model_row *row)
 {
 	struct keys_state *k = &t->keys;
-	const struct entry *e = &t->model.entries[at];
-	size_t n = k->nkept < ROWS_KEPT ? k->nkept : ROWS_KEPT;
+	struct model_row *kept = kept_row(k, &t->model.entries[at]);
 
-	for (size_t i = 0; t->paused && i < n; i++) {
-		if (k->kept[i].row.slot == e->slot && k->kept[i].row.birth == e->birth) {
-			*row = k->kept[i];
-			return;
-		}
+	if (t->paused && kept != NULL) {
+		*row = *kept;
+		return;
 	}
-	model_row(&t->model, at, t->now.shared_ns, row);
+	if (!model_row(&t->model, at, t->now.shared_ns, row) && kept != NULL) {
+		*row = *kept;
+		row->gone = true;
+		return;
+	}
 	if (k->kept == NULL)
 		k->kept = calloc(ROWS_KEPT, sizeof(*k->kept));
-	if (k->kept != NULL)
-		k->kept[k->nkept++ % ROWS_KEPT] = *row;
+	if (k->kept == NULL)
+		return;
+	if (kept == NULL)
+		kept = &k->kept[k->nkept++ % ROWS_KEPT];
+	*kept = *row;
 }
 
 /* ---- moving ---- */
@@ -403,8 +420,6 @@ keys_draw(struct top *t, int y, int lines)
 	layout_make(&l, screen_cols(t->s));
 	fit(t, lines - 1);
 	draw_header(t, &l, y);
-	if (!t->paused)
-		t->keys.nkept = 0;
 	if (t->model.nentries == 0)
 		draw_empty(t, y + 1);
 	for (int i = 0; i < lines - 1; i++) {

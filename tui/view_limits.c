@@ -110,7 +110,8 @@ limits_read(struct top *t)
 
 	if (t->limits == NULL)
 		t->limits = calloc(LIMITS_MAX, sizeof(*t->limits));
-	if (t->limits == NULL || t->model.seg == NULL || !policy_current(t->model.seg->policy, &p))
+	if (t->limits == NULL || t->model.seg == NULL || t->model.seg->policy == NULL ||
+	    !policy_current(t->model.seg->policy, &p))
 		return;
 	/* The selection belongs to a limit, not to a row. */
 	if (t->limits_list.at < t->nlimits)
