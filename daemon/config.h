@@ -49,8 +49,12 @@ void config_table(const struct config *c, struct config_table *out);
  * socket (`group`), who may make changes (`admin_group`).  Owned by c. */
 const char *config_group(const struct config *c);
 const char *config_admin_group(const struct config *c);
-/* Factor of an environment as text, "0.1" or "unlimited"; NULL: there is no such.  Owned by c. */
-const char *config_env_factor(const struct config *c, const char *name);
+/* This host's part as the files say, 1/1 when they do not. */
+void config_share(const struct config *c, uint64_t *num, uint64_t *den);
+/*
+ * Factor of an environment as text: "0.1", "1/3", "unlimited".  False: there is no such.
+ */
+bool config_env_factor(const struct config *c, const char *name, char *buf, size_t size);
 
 /* A change made while running; kept in the store, put over the files at each compile. */
 enum change_kind {

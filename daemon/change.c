@@ -1,0 +1,660 @@
+/*
+ * change.c - the methods that change something.
+ *
+ * Each fills in what it wants; apply() compares generations, validates, makes durable,
+ * publishes and tells, in that order, the same for all.
+ */
+#include "rpc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "digest.h"
+#include "log.h"
+#include "view.h"
+
+/* A change on its way. */
+struct wish {
+	struct change change; /* what comes; also names the target of what goes */
+	bool adds;
+	bool removes;   /* what is live about the target goes; there must be something */
+	int64_t limit;  /* id, -1: not about one */
+	int64_t expect; /* generation; -1: whatever it is */
+	bool dry_run;
+	const char *reason;
+	json_t *old; /* for the answer; owned */
+	json_t *new;
+	char old_text[VALUE_TEXT];
+	char new_text[VALUE_TEXT];
+	const char *action;
+};
+
+/* ---- what all of them take ---- */
+
+static bool
+printable(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			return false;
+	return true;
+}
+
+static bool
+take_reason(struct call *c, const char **out)
+{
+	*out = "";
+	if (!call_text(c, "reason", false, out))
+		return false;
+	if (strlen(*out) >= sizeof(((struct change *)NULL)->reason) || !printable(*out))
+		return call_fail(
+		    c, RPC_PARAMS, "reason: expected up to 255 bytes without control characters");
+	return true;
+}
+
+static bool
+take_common(struct call *c, struct wish *w, enum change_kind kind, const char *action)
+{
+	memset(w, 0, sizeof(*w));
+	w->limit = -1;
+	w->expect = -1;
+	w->action = action;
+	w->change.kind = kind;
+	w->change.until = POLICY_ENDLESS;
+	w->change.when = keeper_now(&c->d->keeper);
+	(void)snprintf(w->change.who, sizeof(w->change.who), "%s", c->peer->who);
+	if (!take_reason(c, &w->reason) || !call_int(c, "expect", 0, INT64_MAX, &w->expect) ||
+	    !call_bool(c, "dry_run", &w->dry_run))
+		return false;
+	(void)snprintf(w->change.reason, sizeof(w->change.reason), "%s", w->reason);
+	return true;
+}
+
+static bool
+take_until(struct call *c, struct change *ch)
+{
+	int64_t for_s = -1, until = -1, now = ch->when;
+
+	if (!call_int(c, "for_s", 1, INT64_C(100) * 366 * 86400, &for_s) ||
+	    !call_int(c, "until", 0, INT64_C(1) << 40, &until))
+		return false;
+	if (for_s >= 0 && until >= 0)
+		return call_fail(c, RPC_PARAMS, "for_s and until: expected one of them");
+	if (until >= 0 && until <= now)
+		return call_fail(c, RPC_PARAMS, "until: %lld is over, expected a time after %lld",
+		    (long long)until, (long long)now);
+	if (for_s >= 0)
+		ch->until = now + for_s;
+	else if (until >= 0)
+		ch->until = until;
+	return true;
+}
+
+static bool
+take_name(struct call *c, const char *param, bool required, char out[RATION_NAME_MAX + 1])
+{
+	const char *text = NULL;
+
+	if (!call_text(c, param, required, &text))
+		return false;
+	if (text != NULL && strlen(text) > RATION_NAME_MAX)
+		return call_fail(
+		    c, RPC_PARAMS, "%s: expected a name of up to %u bytes", param, RATION_NAME_MAX);
+	(void)snprintf(out, RATION_NAME_MAX + 1, "%s", text != NULL ? text : "");
+	return true;
+}
+
+static bool
+take_limit(struct call *c, struct wish *w, bool required)
+{
+	const char *name;
+
+	if (!call_limit(c, required, &name, &w->limit))
+		return false;
+	(void)snprintf(w->change.limit, sizeof(w->change.limit), "%s", name != NULL ? name : "");
+	return true;
+}
+
+/* ---- how it was before ---- */
+
+/* The live change about the same thing, the latest; NULL: none. */
+static const struct change *
+live_same(const struct live *l, const struct change *ch)
+{
+	for (size_t i = l->n; i > 0; i--)
+		if (change_same(&l->at[i - 1], ch))
+			return &l->at[i - 1];
+	for (size_t i = l->ndormant; i > 0; i--)
+		if (change_same(&l->dormant[i - 1], ch))
+			return &l->dormant[i - 1];
+	return NULL;
+}
+
+static uint32_t
+plan_index(const struct policy_ref *p, const char *name)
+{
+	for (uint32_t i = 1; i <= p->area->nplans; i++)
+		if (strcmp(policy_plan_name(p, i), name) == 0)
+			return i;
+	return 0;
+}
+
+/* The ruleset that the target of a change of rates has now. */
+static bool
+target_ruleset(struct call *c, const struct wish *w, struct ruleset *out)
+{
+	const struct change *ch = &w->change;
+	struct policy_ref p;
+	bool is_listed;
+	int64_t index;
+
+	if (w->limit < 0 || !keeper_policy(&c->d->keeper, &p))
+		return false;
+	if (ch->key_len == 0)
+		return digest_cell(&p, (uint32_t)w->limit, plan_index(&p, ch->plan), 0, out);
+	index = policy_resolve(&p, (uint32_t)w->limit, ch->key, ch->key_len, &is_listed);
+	for (int i = 0; i < 8 && index >= 0 && policy_ruleset(&p, (uint32_t)index, out); i++) {
+		if (out->until > ch->when)
+			return true;
+		index = out->next;
+	}
+	return false;
+}
+
+/* Plan or environment that the policy has for the key. */
+static const char *
+target_name(struct call *c, const struct change *ch)
+{
+	struct policy_ref p;
+	struct key_def key;
+
+	if (!keeper_policy(&c->d->keeper, &p) ||
+	    !policy_key(&p, policy_hash(ch->key, ch->key_len), ch->key, ch->key_len, &key))
+		return "";
+	return ch->kind == CHANGE_PLAN ? policy_plan_name(&p, key.plan)
+				       : policy_env_name(&p, key.env);
+}
+
+/* The value of a change, as `old` and `new` show it. */
+static json_t *
+value_json(const struct change *ch)
+{
+	char text[VALUE_TEXT];
+	struct change endless = *ch;
+
+	endless.until = POLICY_ENDLESS;
+	change_value_text(&endless, text, sizeof(text));
+	switch (ch->kind) {
+	case CHANGE_RATES:
+		return json_pack("{s:o, s:o}", "rates", json_rates(ch->rates, ch->nrates), "until",
+		    json_time(ch->until));
+	case CHANGE_PLAN:
+		return json_pack("{s:o}", "plan", json_any(text));
+	case CHANGE_ENV:
+		return json_pack("{s:o}", "environment", json_any(text));
+	case CHANGE_SHARE:
+		return json_pack("{s:o}", "share", json_any(text));
+	case CHANGE_MODE:
+		return json_pack(
+		    "{s:o, s:o}", "mode", json_any(text), "until", json_time(ch->until));
+	}
+	return json_object();
+}
+
+/* What is in force for the target, into json and text; `live`: by a change, not by the files. */
+static json_t *
+state_json(struct call *c, const struct wish *w, char *text, size_t size)
+{
+	const struct change *same = live_same(&c->d->live, &w->change);
+	struct change now = w->change;
+	struct ruleset r;
+	json_t *j;
+
+	if (same != NULL)
+		now = *same;
+	else {
+		now.until = POLICY_ENDLESS;
+		memset(&r, 0, sizeof(r));
+		if (now.kind == CHANGE_RATES || now.kind == CHANGE_MODE)
+			(void)target_ruleset(c, w, &r);
+		now.mode = r.mode;
+		now.nrates = (uint8_t)(r.nrates < RATION_RATES_MAX ? r.nrates : RATION_RATES_MAX);
+		for (unsigned i = 0; i < now.nrates; i++)
+			rate_def_spec(&r.rates[i], &now.rates[i]);
+		if (now.kind == CHANGE_PLAN || now.kind == CHANGE_ENV)
+			(void)snprintf(now.plan, sizeof(now.plan), "%s", target_name(c, &now));
+		if (now.kind == CHANGE_SHARE)
+			config_share(c->d->live.config, &now.share_num, &now.share_den);
+	}
+	if (now.kind == CHANGE_MODE && same == NULL && w->limit < 0) {
+		(void)snprintf(text, size, "as set for each limit");
+		j = json_pack("{s:n}", "mode");
+	} else {
+		change_value_text(&now, text, size);
+		j = value_json(&now);
+	}
+	(void)json_object_set_new(j, "live", json_boolean(same != NULL));
+	return j;
+}
+
+/* ---- doing it ---- */
+
+/*
+ * What an added or a removing change replaces.  One that ends leaves the endless
+ * one beneath it in place, which then applies again.
+ */
+static bool
+replaces(const struct change *c, const void *arg)
+{
+	const struct wish *w = arg;
+
+	if (!change_same(c, &w->change))
+		return false;
+	return w->removes || w->change.until == POLICY_ENDLESS || c->until != POLICY_ENDLESS;
+}
+
+static uint64_t
+generation(const struct call *c, int64_t limit)
+{
+	return limit >= 0 ? c->d->live.limits[limit].value : c->d->live.generation;
+}
+
+static bool
+check_expect(struct call *c, const struct wish *w)
+{
+	uint64_t now = generation(c, w->limit);
+	struct policy_ref p;
+
+	if (w->expect < 0 || (uint64_t)w->expect == now)
+		return true;
+	if (w->limit >= 0 && keeper_policy(&c->d->keeper, &p))
+		c->data = json_limit(c->d, &p, (uint32_t)w->limit);
+	else
+		c->data = json_pack("{s:I}", "generation", (json_int_t)now);
+	return call_fail(c, RPC_CONFLICT,
+	    "changed meanwhile: expected generation %lld, it is %llu; look again and repeat",
+	    (long long)w->expect, (unsigned long long)now);
+}
+
+static void
+fill_audit(const struct call *c, const struct wish *w, struct audit *a)
+{
+	memset(a, 0, sizeof(*a));
+	a->when = w->change.when;
+	(void)snprintf(a->who, sizeof(a->who), "%s", c->peer->who);
+	a->uid = c->peer->uid;
+	a->pid = c->peer->pid;
+	(void)snprintf(a->action, sizeof(a->action), "%s", w->action);
+	change_target_text(&w->change, a->target, sizeof(a->target));
+	(void)snprintf(a->old, sizeof(a->old), "%s", w->old_text);
+	(void)snprintf(a->new, sizeof(a->new), "%s", w->new_text);
+	(void)snprintf(a->reason, sizeof(a->reason), "%s", w->reason);
+}
+
+static void
+tell(struct call *c, const struct audit *a)
+{
+	char text[TARGET_TEXT + 2 * VALUE_TEXT + 512];
+	bool named = strcmp(a->action, a->target) != 0; /* not "share share" */
+	struct happening h = { .type = a->action,
+		.who = a->who,
+		.target = a->target,
+		.old = a->old,
+		.new = a->new,
+		.reason = a->reason,
+		.text = text };
+
+	(void)snprintf(text, sizeof(text), "%s%s%s: %s -> %s by %s%s%s", a->action,
+	    named ? " " : "", named ? a->target : "", a->old[0] != '\0' ? a->old : "none", a->new,
+	    a->who, a->reason[0] != '\0' ? ", reason: " : "", a->reason);
+	daemon_happened(c->d, &h);
+}
+
+static bool
+failed(struct call *c, enum live_result result, const struct mistakes *m)
+{
+	if (result == LIVE_REFUSED)
+		return call_refuse(c, m);
+	return call_fail(c, RPC_INTERNAL, "not made durable, so nothing was changed: %s",
+	    m->n > 0 ? m->text[0] : "no reason known");
+}
+
+static void
+answer_change(struct call *c, struct wish *w)
+{
+	struct policy_ref p;
+	uint32_t version = keeper_policy(&c->d->keeper, &p) ? p.version : 0;
+
+	c->result = json_pack("{s:I, s:O, s:O, s:I, s:o}", "generation",
+	    (json_int_t)generation(c, w->limit), "old", w->old, "new", w->new, "policy_version",
+	    (json_int_t)version, "id",
+	    w->adds && !w->dry_run ? json_integer(w->change.id) : json_null());
+	if (w->dry_run)
+		(void)json_object_set_new(c->result, "dry_run", json_true());
+}
+
+static bool
+apply(struct call *c, struct wish *w)
+{
+	struct mistakes m = { 0 };
+	struct live_edit e = {
+		.goes = replaces, .goes_arg = w, .limit = w->limit, .dry_run = w->dry_run
+	};
+	enum live_result result;
+	struct audit a;
+	bool ok = false;
+
+	w->old = state_json(c, w, w->old_text, sizeof(w->old_text));
+	if (!check_expect(c, w))
+		goto out;
+	if (w->removes && live_same(&c->d->live, &w->change) == NULL) {
+		change_target_text(&w->change, a.target, sizeof(a.target));
+		call_fail(c, RPC_NOT_FOUND,
+		    "no live change of %s: what applies comes from the files", a.target);
+		goto out;
+	}
+	if (w->adds) {
+		change_value_text(&w->change, w->new_text, sizeof(w->new_text));
+		w->new = value_json(&w->change);
+		w->change.id = w->dry_run ? INT64_MAX : store_next_id(c->d->store);
+		e.add = &w->change;
+	} else
+		(void)snprintf(w->new_text, sizeof(w->new_text), "as in the files");
+	fill_audit(c, w, &a);
+	e.audits = &a;
+	e.naudits = 1;
+	result = live_edit(&c->d->live, &e, &m);
+	if (result != LIVE_DONE) {
+		failed(c, result, &m);
+		goto out;
+	}
+	if (w->new == NULL)
+		w->new =
+		    w->dry_run ? json_null() : state_json(c, w, w->new_text, sizeof(w->new_text));
+	answer_change(c, w);
+	ok = true;
+	if (!w->dry_run)
+		tell(c, &a);
+out:
+	mistakes_free(&m);
+	json_decref(w->old);
+	json_decref(w->new);
+	return ok;
+}
+
+/* ---- methods ---- */
+
+/* limit, and at most one of key and plan */
+static bool
+take_scope(struct call *c, struct wish *w)
+{
+	struct change *ch = &w->change;
+
+	if (!take_limit(c, w, true) || !call_key(c, false, ch->key, &ch->key_len) ||
+	    !take_name(c, "plan", false, ch->plan))
+		return false;
+	return ch->key_len == 0 || ch->plan[0] == '\0'
+	    ? true
+	    : call_fail(c, RPC_PARAMS, "key and plan: expected one of them");
+}
+
+bool
+change_set(struct call *c)
+{
+	const char *rates = NULL;
+	char err[256];
+	struct wish w;
+	int n;
+
+	if (!take_common(c, &w, CHANGE_RATES, "set") || !take_scope(c, &w) ||
+	    !call_text(c, "rates", true, &rates) || !take_until(c, &w.change))
+		return false;
+	n = rate_parse_list(rates, w.change.rates, (int)RATION_RATES_MAX, err, sizeof(err));
+	if (n <= 0) {
+		struct mistakes m = { 0 };
+
+		mistakes_add(
+		    &m, "rates: %s", n < 0 ? err : "none given, expected 300/min or alike");
+		(void)call_refuse(c, &m);
+		mistakes_free(&m);
+		return false;
+	}
+	w.change.nrates = (uint8_t)n;
+	w.adds = true;
+	return apply(c, &w);
+}
+
+bool
+change_unset(struct call *c)
+{
+	struct wish w;
+
+	if (!take_common(c, &w, CHANGE_RATES, "unset") || !take_scope(c, &w))
+		return false;
+	w.removes = true;
+	return apply(c, &w);
+}
+
+/* Plan or environment of a key; "" takes the live assignment back. */
+static bool
+assign(struct call *c, enum change_kind kind, const char *action, const char *param)
+{
+	struct wish w;
+
+	if (!take_common(c, &w, kind, action) ||
+	    !call_key(c, true, w.change.key, &w.change.key_len) ||
+	    !take_name(c, param, true, w.change.plan))
+		return false;
+	w.adds = w.change.plan[0] != '\0';
+	w.removes = !w.adds;
+	return apply(c, &w);
+}
+
+bool
+change_plan(struct call *c)
+{
+	return assign(c, CHANGE_PLAN, "plan", "plan");
+}
+
+bool
+change_env(struct call *c)
+{
+	return assign(c, CHANGE_ENV, "env", "environment");
+}
+
+bool
+change_share(struct call *c)
+{
+	const char *text = NULL;
+	char err[256];
+	struct wish w;
+
+	if (!take_common(c, &w, CHANGE_SHARE, "share") || !call_text(c, "share", true, &text))
+		return false;
+	if (*text != '\0') {
+		if (fraction_parse(
+			text, &w.change.share_num, &w.change.share_den, err, sizeof(err)) != 0)
+			return call_fail(c, RPC_PARAMS, "share: %s", err);
+		if (w.change.share_num == 0 || w.change.share_num > w.change.share_den)
+			return call_fail(
+			    c, RPC_PARAMS, "share: expected more than 0 and at most 1");
+	}
+	w.adds = *text != '\0';
+	w.removes = !w.adds;
+	return apply(c, &w);
+}
+
+/* Mode of a limit or of all; "" takes the live mode back. */
+bool
+change_mode(struct call *c)
+{
+	const char *text = NULL;
+	bool all = false;
+	struct wish w;
+	int mode = 0;
+
+	if (!take_common(c, &w, CHANGE_MODE, "mode") || !take_limit(c, &w, false) ||
+	    !call_bool(c, "all", &all) || !call_text(c, "mode", true, &text) ||
+	    !take_until(c, &w.change))
+		return false;
+	if (all == (w.limit >= 0))
+		return call_fail(c, RPC_PARAMS, "limit and all: expected one of them");
+	if (*text != '\0') {
+		mode = mode_parse(text);
+		if (mode < 0)
+			return call_fail(
+			    c, RPC_PARAMS, "mode: '%.40s', expected enforce, observe or off", text);
+	}
+	w.change.mode = (uint8_t)mode;
+	w.adds = *text != '\0';
+	w.removes = !w.adds;
+	return apply(c, &w);
+}
+
+/* ---- reset ---- */
+
+/* The key's slot, and what it has used of the rate nearest to its limit. */
+static bool
+find_used(struct call *c, const struct wish *w, struct found *f, uint64_t *used)
+{
+	const struct segment *seg = &c->d->keeper.seg;
+	struct ident id = { .limit = w->change.limit,
+		.limit_len = strlen(w->change.limit),
+		.key = w->change.key,
+		.key_len = w->change.key_len };
+	struct row row;
+
+	ident_hash(seg, &id);
+	if (!table_find(seg, &id, (uint32_t)w->limit, f))
+		return false;
+	for (int i = 0; i < 100; i++)
+		if (view_row(seg, f->slot, keeper_shared(&c->d->keeper), &row)) {
+			*used = row.deciding < row.nrates && row.deciding < RATION_RATES_MAX
+			    ? row.rates[row.deciding].used
+			    : 0;
+			return row.birth == f->birth;
+		}
+	return false;
+}
+
+/* Durable first: what is recorded may not have happened, what happened is recorded. */
+static bool
+reset_slot(struct call *c, struct wish *w, const struct found *f)
+{
+	struct generation g = { .value = c->d->live.generation + 1 };
+	struct audit a;
+	struct store_edit e = { .generations = &g, .ngenerations = 1, .audits = &a, .naudits = 1 };
+	char err[256];
+	int r = RATION_EBUSY;
+
+	fill_audit(c, w, &a);
+	if (store_commit(c->d->store, &e, err, sizeof(err)) != 0)
+		return call_fail(
+		    c, RPC_INTERNAL, "not made durable, so nothing was changed: %s", err);
+	c->d->live.generation = g.value;
+	for (int i = 0; i < 100 && r == RATION_EBUSY; i++)
+		r = view_reset(&c->d->keeper.seg, f->slot, f->birth, keeper_shared(&c->d->keeper));
+	if (r == RATION_EBUSY) {
+		(void)snprintf(a.action, sizeof(a.action), "reset-failed");
+		(void)store_commit(c->d->store, &e, err, sizeof(err));
+		return call_fail(c, RPC_INTERNAL, "the key is being charged too fast: try again");
+	}
+	tell(c, &a); /* RATION_ESTALE: gone meanwhile, with nothing used */
+	return true;
+}
+
+bool
+change_reset(struct call *c)
+{
+	uint64_t used = 0;
+	struct found f;
+	struct wish w;
+	bool ok = false;
+
+	if (!take_common(c, &w, CHANGE_RATES, "reset") || !take_limit(c, &w, true) ||
+	    !call_key(c, true, w.change.key, &w.change.key_len) || !check_expect(c, &w))
+		return false;
+	if (!find_used(c, &w, &f, &used))
+		return call_fail(
+		    c, RPC_NOT_FOUND, "the key has used nothing of %s", w.change.limit);
+	(void)snprintf(w.old_text, sizeof(w.old_text), "used %llu", (unsigned long long)used);
+	(void)snprintf(w.new_text, sizeof(w.new_text), "used 0");
+	w.old = json_pack("{s:I}", "used", (json_int_t)used);
+	w.new = json_pack("{s:i}", "used", 0);
+	if (w.dry_run || reset_slot(c, &w, &f)) {
+		answer_change(c, &w);
+		ok = true;
+	}
+	json_decref(w.old);
+	json_decref(w.new);
+	return ok;
+}
+
+/* ---- reload, clock ---- */
+
+static void
+audit_by(
+    struct call *c, const char *action, const char *target, const char *reason, struct audit *a)
+{
+	memset(a, 0, sizeof(*a));
+	a->when = keeper_now(&c->d->keeper);
+	a->uid = c->peer->uid;
+	a->pid = c->peer->pid;
+	(void)snprintf(a->who, sizeof(a->who), "%s", c->peer->who);
+	(void)snprintf(a->action, sizeof(a->action), "%s", action);
+	(void)snprintf(a->target, sizeof(a->target), "%s", target);
+	(void)snprintf(a->reason, sizeof(a->reason), "%s", reason);
+}
+
+bool
+change_reload(struct call *c)
+{
+	struct mistakes m = { 0 };
+	struct policy_ref p;
+	const char *reason;
+	bool dry_run = false, ok;
+	struct audit a;
+
+	if (!take_reason(c, &reason) || !call_bool(c, "dry_run", &dry_run))
+		return false;
+	audit_by(c, "reload", "policy", reason, &a);
+	ok = daemon_reload(c->d, &a, dry_run, &m) == 0;
+	if (!ok)
+		(void)call_refuse(c, &m);
+	else if (keeper_policy(&c->d->keeper, &p))
+		c->result = json_pack("{s:I, s:I}", "policy_version", (json_int_t)p.version,
+		    "generation", (json_int_t)c->d->live.generation);
+	mistakes_free(&m);
+	return ok;
+}
+
+bool
+change_clock(struct call *c)
+{
+	int64_t advance = -1;
+	struct audit a;
+	struct store_edit e = { .audits = &a, .naudits = 1 };
+	const char *reason;
+	char err[256];
+
+	if (!take_reason(c, &reason) ||
+	    !call_int(c, "advance_s", 1, INT64_C(366) * 86400, &advance))
+		return false;
+	if (advance < 0)
+		return call_fail(c, RPC_PARAMS, "advance_s: missing, expected seconds");
+	if (!c->d->sandbox)
+		return call_fail(c, RPC_PERMISSION,
+		    "only an instance that was started with --sandbox has a clock that moves");
+	audit_by(c, "clock", "clock", reason, &a);
+	time_text(a.when, a.old, sizeof(a.old));
+	time_text(a.when + advance, a.new, sizeof(a.new));
+	if (store_commit(c->d->store, &e, err, sizeof(err)) != 0)
+		return call_fail(
+		    c, RPC_INTERNAL, "not made durable, so nothing was changed: %s", err);
+	keeper_advance(&c->d->keeper, (uint64_t)advance * 1000000000u);
+	tell(c, &a);
+	daemon_tidy(c->d);
+	c->result = json_pack("{s:I}", "now", (json_int_t)keeper_now(&c->d->keeper));
+	return true;
+}

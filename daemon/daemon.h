@@ -1,0 +1,61 @@
+/*
+ * daemon.h - rationd's state as main() builds it up, and what its parts ask of each
+ * other.  One thread; everything here is used from the event loop.
+ */
+#ifndef RATIOND_DAEMON_H
+#define RATIOND_DAEMON_H
+
+#include <event2/event.h>
+
+#include "keeper.h"
+#include "live.h"
+#include "store.h"
+
+struct control;
+
+struct daemon {
+	struct event_base *base;
+	struct paths paths;
+	const char *file; /* -f, or NULL: paths.config if it is there */
+	bool sandbox;
+	int lock;          /* file descriptor; the lock goes with it */
+	gid_t group;       /* may use counters and socket; (gid_t)-1: nobody else */
+	gid_t admin_group; /* may make changes; (gid_t)-1: nobody else */
+	struct store *store;
+	struct keeper keeper;
+	struct live live;
+	struct control *control;
+	int64_t started_s;   /* Unix s */
+	uint64_t started_ns; /* CLOCK_BOOTTIME */
+	struct {
+		int64_t at; /* Unix s */
+		bool ok;
+		struct mistakes mistakes; /* of a refused one */
+	} last_reload;
+};
+
+/* Something happened: for `ration watch`.  Texts may be NULL. */
+struct happening {
+	const char *type;
+	const char *who;
+	const char *target;
+	const char *old;
+	const char *new;
+	const char *reason;
+	const char *text; /* one line for people */
+};
+void daemon_happened(struct daemon *d, const struct happening *h);
+
+/* The policy file that applies, NULL: none, the built-in default. */
+const char *daemon_file(const struct daemon *d);
+/* Groups as the files say.  False: one that they name does not exist. */
+bool daemon_groups(struct daemon *d, const struct config *c, struct mistakes *m);
+/*
+ * Read the files again.  who, uid, pid: for the audit.  0; or -1: refused, the old policy
+ * stays, and m says why.  dry_run: only look whether it could be.
+ */
+int daemon_reload(struct daemon *d, const struct audit *by, bool dry_run, struct mistakes *m);
+/* What ended is tidied up, boundaries of the calendar are published. */
+void daemon_tidy(struct daemon *d);
+
+#endif

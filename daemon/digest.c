@@ -1,0 +1,100 @@
+#include "digest.h"
+
+#include <string.h>
+
+#define CHAIN 8 /* as many followers as policy_resolve() looks at */
+
+/* The area is rationd's own: written by it, and read-only to all others. */
+static const void *
+section(const struct policy_ref *p, uint64_t off)
+{
+	return (const char *)p->area + off;
+}
+
+bool
+digest_cell(
+    const struct policy_ref *p, uint32_t limit, uint32_t plan, uint32_t env, struct ruleset *out)
+{
+	const struct policy_area *a = p->area;
+	const uint32_t *matrix = section(p, a->matrix);
+	size_t at = ((size_t)limit * (a->nplans + 1) + plan) * (a->nenvs + 1) + env;
+
+	if (limit >= a->nlimits || plan > a->nplans || env > a->nenvs)
+		return false;
+	return policy_ruleset(p, matrix[at], out);
+}
+
+static uint64_t
+mix(uint64_t h, uint64_t v)
+{
+	h = (h ^ v) * UINT64_C(0x9e3779b97f4a7c15);
+	return h ^ h >> 29;
+}
+
+/* Where a rule comes from is not part of it: moving a line is no change. */
+static uint64_t
+ruleset_digest(const struct policy_ref *p, uint32_t index)
+{
+	uint64_t h = 1;
+	struct ruleset r;
+
+	for (int i = 0; i < CHAIN && policy_ruleset(p, index, &r); i++) {
+		h = mix(h, (uint64_t)r.mode << 16 | r.nrates);
+		h = mix(h, (uint64_t)r.until);
+		for (unsigned k = 0; k < r.nrates && k < RATION_RATES_MAX; k++) {
+			h = mix(h, (uint64_t)r.rates[k].shape << 8 | r.rates[k].kind);
+			h = mix(h, r.rates[k].units);
+			h = mix(h, r.rates[k].window_ns);
+			h = mix(h, r.rates[k].rate_units);
+		}
+		if (r.until == POLICY_ENDLESS)
+			break;
+		index = r.next;
+	}
+	return h;
+}
+
+void
+digest_limits(const struct policy_ref *p, uint64_t out[LIMITS_MAX])
+{
+	const struct policy_area *a = p->area;
+	const uint32_t *matrix = section(p, a->matrix);
+	const struct key_def *keys = section(p, a->keys);
+	const struct override_def *overrides = section(p, a->overrides);
+	size_t cells = (size_t)(a->nplans + 1) * (a->nenvs + 1);
+	struct limit_def def;
+
+	memset(out, 0, LIMITS_MAX * sizeof(out[0]));
+	for (uint32_t id = 0; id < a->nlimits && id < LIMITS_MAX; id++) {
+		if (!policy_limit(p, id, &def))
+			continue;
+		out[id] = mix(mix(2, def.flags), def.max_keys);
+		if ((def.flags & LIMIT_GONE) != 0)
+			continue;
+		for (size_t i = 0; i < cells; i++)
+			out[id] = mix(out[id], ruleset_digest(p, matrix[id * cells + i]));
+	}
+	for (uint32_t i = 0; i < a->nkeys; i++) {
+		for (uint32_t k = 0; k < keys[i].noverrides; k++) {
+			uint32_t at = keys[i].overrides + k;
+
+			if (at >= a->noverrides || overrides[at].limit >= LIMITS_MAX)
+				continue;
+			/* A sum: the order of keys does not matter. */
+			out[overrides[at].limit] +=
+			    mix(keys[i].hash, ruleset_digest(p, overrides[at].ruleset));
+		}
+	}
+}
+
+int64_t
+digest_next_end(const struct policy_ref *p, int64_t now)
+{
+	const struct ruleset *r = section(p, p->area->rulesets);
+	int64_t end = POLICY_ENDLESS;
+
+	for (uint32_t i = 0; i < p->area->nrulesets; i++)
+		if (r[i].until > now && r[i].until < end)
+			end = r[i].until;
+	return end;
+}

@@ -1,0 +1,45 @@
+/*
+ * facts.c - what rationd asks of a loaded policy beside the compiled area.
+ */
+#include "model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *
+config_group(const struct config *c)
+{
+	return c->group;
+}
+
+const char *
+config_admin_group(const struct config *c)
+{
+	return c->admin_group;
+}
+
+void
+config_share(const struct config *c, uint64_t *num, uint64_t *den)
+{
+	*num = c->share_num;
+	*den = c->share_den;
+}
+
+bool
+config_env_factor(const struct config *c, const char *name, char *buf, size_t size)
+{
+	uint32_t i = config_env(c, name, strlen(name));
+	const struct env_model *e;
+
+	if (i == NOBODY || i == 0)
+		return false;
+	e = &c->envs[i];
+	if (e->unlimited)
+		(void)snprintf(buf, size, "unlimited");
+	else if (e->den != 0 && 1000000000 % e->den == 0) /* a finite decimal */
+		(void)snprintf(buf, size, "%.10g", (double)e->num / (double)e->den);
+	else
+		(void)snprintf(
+		    buf, size, "%llu/%llu", (unsigned long long)e->num, (unsigned long long)e->den);
+	return true;
+}

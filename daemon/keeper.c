@@ -1,0 +1,335 @@
+#include "keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define SECOND_NS INT64_C(1000000000)
+#define HEAD_BYTES 4096u
+/* Below this Unix time slews along; published all the same once it adds up. */
+#define SLEW_NS INT64_C(1000000)
+#define STEP_NS (SECOND_NS / 2)
+
+/* A quiet table is gone over once in 10 s, with at most 0.6 % of a processor. */
+#define SLICE 1024u
+#define QUIET_TICKS 100u
+#define QUIET_NS UINT64_C(600000)
+#define PRESSED_TICKS 5u
+#define PRESSED_NS UINT64_C(15000000)
+
+/* ---- attaching and creating ---- */
+
+/*
+ * The head of a segment that we do not understand: its first 64 bytes mean the same in every
+ * layout version.
+ */
+static struct seg_head *
+map_head(const char *path)
+{
+	struct stat st;
+	void *map = MAP_FAILED;
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd == -1)
+		return NULL;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
+	    st.st_size >= (off_t)sizeof(struct seg_head))
+		map = mmap(NULL, HEAD_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	(void)close(fd);
+	return map == MAP_FAILED ? NULL : map;
+}
+
+static void
+retire(struct keeper *k)
+{
+	if (k->replaced == NULL)
+		return;
+	if (atomic_load_explicit(&k->replaced->magic, memory_order_acquire) == COUNTERS_MAGIC)
+		atomic_store_explicit(&k->replaced->retired, 1, memory_order_release);
+	(void)munmap(k->replaced, HEAD_BYTES);
+	k->replaced = NULL;
+}
+
+/* Group and mode as the policy now says; the objects may be older than that. */
+static void
+set_access(const char *path, mode_t mode, gid_t gid)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd == -1 || (gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) != 0) ||
+	    fchmod(fd, mode) != 0)
+		log_warn("%s: cannot set group or mode: %s", path, strerror(errno));
+	if (fd != -1)
+		(void)close(fd);
+}
+
+void
+keeper_settings(struct keeper *k, const struct paths *p, const struct config_table *t, gid_t gid)
+{
+	k->idle_ns = t->idle_ns;
+	set_access(p->counters, 0660, gid);
+	set_access(p->policy, 0644, gid);
+	if (t->keys != k->seg.nslots)
+		log_warn(
+		    "table.keys is %llu, the segment was made for %llu and is kept: to change it, "
+		    "stop rationd and its clients and remove %s",
+		    (unsigned long long)t->keys, (unsigned long long)k->seg.nslots, p->counters);
+	if (t->cells > k->seg.cells)
+		log_warn(
+		    "table.rates is %u, the segment was made for %u and is kept: to change it, "
+		    "stop rationd and its clients and remove %s",
+		    t->cells, k->seg.cells, p->counters);
+}
+
+/*
+ * Re-attach.  1: done; 0: none that can be used, *why says what was wrong with it ("" for
+ * none at all); -1: it is not ours to replace.
+ */
+static int
+reattach(struct keeper *k, const struct paths *p, bool sandbox, char *why, size_t size)
+{
+	int e = segment_attach_owner(p, &k->seg, why, size);
+
+	if (e == RATION_EOWNER || e == RATION_EPERM || e == RATION_ESYS)
+		return -1;
+	if (e == RATION_ENOSEG && access(p->counters, F_OK) != 0) {
+		why[0] = '\0';
+		return 0;
+	}
+	if (e != 0) {
+		(void)snprintf(why, size, "%s", ration_strerror(e));
+		return 0;
+	}
+	if (!segment_same_boot(&k->seg))
+		(void)snprintf(why, size, "it is from before the last boot");
+	else if (!sandbox &&
+	    atomic_load_explicit(&k->seg.policy->test_offset_ns, memory_order_relaxed) != 0)
+		(void)snprintf(why, size, "its clock was moved by a sandbox");
+	else
+		return 1;
+	segment_detach(&k->seg);
+	return 0;
+}
+
+static int
+create(struct keeper *k, const struct paths *p, const struct config_table *t, gid_t gid,
+    const char *why, char *err, size_t errsize)
+{
+	struct segment_size size = {
+		.nslots = t->keys, .cells = t->cells, .policy_bytes = t->policy_bytes
+	};
+
+	if (why[0] != '\0') {
+		log_warn("%s: the segment cannot be used: %s; a new one replaces it, usage "
+			 "starts from nothing",
+		    p->counters, why);
+		k->replaced = map_head(p->counters);
+	}
+	if (segment_create(p, &size, (unsigned)gid, &k->seg, err, errsize) == 0)
+		return 0;
+	if (k->replaced != NULL) {
+		(void)munmap(k->replaced, HEAD_BYTES);
+		k->replaced = NULL;
+	}
+	return -1;
+}
+
+int
+keeper_open(struct keeper *k, const struct paths *p, const struct config_table *t, gid_t gid,
+    bool sandbox, char *err, size_t errsize)
+{
+	char why[512] = "";
+	int e;
+
+	memset(k, 0, sizeof(*k));
+	clock_init(&k->clock);
+	e = reattach(k, p, sandbox, why, sizeof(why));
+	if (e < 0) {
+		(void)snprintf(err, errsize, "%s", why);
+		return -1;
+	}
+	k->attached = e > 0;
+	if (!k->attached && create(k, p, t, gid, why, err, errsize) != 0)
+		return -1;
+	keeper_settings(k, p, t, gid);
+	atomic_store_explicit(&k->seg.policy->sandbox, sandbox ? 1 : 0, memory_order_relaxed);
+	atomic_store_explicit(&k->seg.head->daemon_pid, (uint64_t)getpid(), memory_order_relaxed);
+	(void)keeper_real_time(k);
+	return 0;
+}
+
+void
+keeper_close(struct keeper *k)
+{
+	if (k->seg.head == NULL)
+		return;
+	atomic_store_explicit(&k->seg.head->daemon_pid, 0, memory_order_relaxed);
+	if (k->replaced != NULL) /* never got a policy to replace it with */
+		(void)munmap(k->replaced, HEAD_BYTES);
+	k->replaced = NULL;
+	segment_detach(&k->seg);
+}
+
+/* ---- time ---- */
+
+uint64_t
+keeper_shared(struct keeper *k)
+{
+	return clock_precise(&k->clock, k->seg.policy);
+}
+
+int64_t
+keeper_now(struct keeper *k)
+{
+	return clock_unix(k->seg.policy, keeper_shared(k)) / SECOND_NS;
+}
+
+int64_t
+keeper_real_time(struct keeper *k)
+{
+	struct policy_head *h = k->seg.policy;
+	int64_t old = atomic_load_explicit(&h->real_offset_ns, memory_order_relaxed);
+	int64_t shared, offset, moved;
+	struct timespec real;
+
+	shared = (int64_t)keeper_shared(k) -
+	    atomic_load_explicit(&h->test_offset_ns, memory_order_relaxed);
+	(void)clock_gettime(CLOCK_REALTIME, &real);
+	offset = (int64_t)real.tv_sec * SECOND_NS + real.tv_nsec - shared;
+	moved = offset - old;
+	/* Every call reads this line: it is left alone while it is right. */
+	if (moved > -SLEW_NS && moved < SLEW_NS)
+		return 0;
+	atomic_store_explicit(&h->real_offset_ns, offset, memory_order_relaxed);
+	atomic_fetch_add_explicit(&h->clock_generation, 1, memory_order_release);
+	return moved > -STEP_NS && moved < STEP_NS ? 0 : moved;
+}
+
+void
+keeper_advance(struct keeper *k, uint64_t ns)
+{
+	struct policy_head *h = k->seg.policy;
+
+	atomic_fetch_add_explicit(&h->test_offset_ns, (int64_t)ns, memory_order_relaxed);
+	atomic_fetch_add_explicit(&h->clock_generation, 1, memory_order_release);
+}
+
+/* ---- policy ---- */
+
+int
+keeper_compile(struct keeper *k, const struct config *c, const struct change *changes, size_t n,
+    struct mistakes *m)
+{
+	struct policy_head *h = k->seg.policy;
+	struct policy_ref current;
+	bool known = policy_current(h, &current);
+	uint32_t version;
+	void *area = policy_begin(h, &version);
+
+	k->pending = 0;
+	if (config_compile(c, changes, n, known ? current.area : NULL, k->seg.cells, keeper_now(k),
+		area, h->area_bytes, version, m) != 0)
+		return -1;
+	k->pending = version;
+	return 0;
+}
+
+bool
+keeper_pending(const struct keeper *k, struct policy_ref *out)
+{
+	const struct policy_head *h = k->seg.policy;
+
+	if (k->pending == 0)
+		return false;
+	out->head = h;
+	out->area = (const void *)((const char *)h + h->area_off[k->pending & 1]);
+	out->area_bytes = h->area_bytes;
+	out->version = k->pending;
+	return true;
+}
+
+void
+keeper_publish(struct keeper *k)
+{
+	if (k->pending == 0)
+		return;
+	policy_publish(k->seg.policy, k->pending);
+	k->pending = 0;
+	retire(k);
+}
+
+bool
+keeper_policy(const struct keeper *k, struct policy_ref *out)
+{
+	return policy_current(k->seg.policy, out);
+}
+
+/* ---- housekeeping ---- */
+
+static uint64_t
+cpu_ns(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * (uint64_t)SECOND_NS + (uint64_t)t.tv_nsec;
+}
+
+/* What a whole round counted. */
+static void
+round_ended(struct keeper *k)
+{
+	k->live = k->sweep.live;
+	atomic_store_explicit(&k->seg.head->live, k->live, memory_order_relaxed);
+	for (uint32_t i = 0; i < LIMITS_MAX; i++)
+		if (atomic_load_explicit(&k->seg.limits[i].keys, memory_order_relaxed) !=
+		    k->sweep.per_limit[i])
+			atomic_store_explicit(
+			    &k->seg.limits[i].keys, k->sweep.per_limit[i], memory_order_relaxed);
+	k->pressed = k->live > k->seg.nslots / 8 * 7;
+	memset(&k->sweep, 0, sizeof(k->sweep));
+}
+
+static uint64_t
+newly_full(struct keeper *k)
+{
+	uint64_t full = atomic_load_explicit(&k->seg.head->full_admit, memory_order_relaxed) +
+	    atomic_load_explicit(&k->seg.head->full_deny, memory_order_relaxed);
+	uint64_t more = full > k->full ? full - k->full : 0; /* anybody may write there */
+
+	k->full = full;
+	return more;
+}
+
+uint64_t
+keeper_tick(struct keeper *k)
+{
+	uint64_t full = newly_full(k), now = keeper_shared(k), start = cpu_ns(), todo, budget;
+	int64_t unix_ns = clock_unix(k->seg.policy, now);
+
+	atomic_store_explicit(&k->seg.head->daemon_beat, now, memory_order_relaxed);
+	if (full > 0)
+		k->pressed = true;
+	todo = k->seg.nslots / (k->pressed ? PRESSED_TICKS : QUIET_TICKS) + 1;
+	/* Pressed in vain costs no more than quiet: only refused calls are worth the time. */
+	budget = full > 0 ? PRESSED_NS : k->pressed ? 2 * QUIET_NS : QUIET_NS;
+	while (todo > 0) {
+		uint64_t n = todo < SLICE ? todo : SLICE;
+
+		if (table_sweep(&k->seg, &k->sweep, n, now, unix_ns, k->pressed ? 0 : k->idle_ns)) {
+			round_ended(k);
+			break;
+		}
+		todo -= n;
+		if (cpu_ns() - start > budget)
+			break;
+	}
+	return full;
+}

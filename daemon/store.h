@@ -1,0 +1,67 @@
+/*
+ * store.h - what must outlive rationd: live changes, generations, the audit trail.
+ *
+ * One SQLite file for an instance, one schema with a version, one writer: rationd,
+ * which keeps the file locked while it runs.  No SQL stands anywhere else.  A
+ * store_commit() is one transaction, on disk (synchronous=FULL) when it returns 0:
+ * a change and its audit entry are both there or neither is.
+ */
+#ifndef RATIOND_STORE_H
+#define RATIOND_STORE_H
+
+#include "config.h"
+#include "text.h"
+
+struct store;
+
+/* Who did what: one line of `ration audit`. */
+struct audit {
+	int64_t id;
+	int64_t when; /* Unix s */
+	char who[64];
+	uint32_t uid;
+	int32_t pid;
+	char action[24];
+	char target[TARGET_TEXT];
+	char old[VALUE_TEXT];
+	char new[VALUE_TEXT];
+	char reason[256];
+};
+
+/* How often a limit was changed; limit "": anything at all. */
+struct generation {
+	char limit[RATION_NAME_MAX + 1];
+	uint64_t value;
+	uint64_t digest; /* of the limit's rules at that time */
+};
+
+/* One transaction. */
+struct store_edit {
+	const int64_t *remove; /* ids of changes that go */
+	size_t nremove;
+	const struct change *add; /* NULL: none; stored with its id */
+	const struct generation *generations;
+	size_t ngenerations;
+	const struct audit *audits; /* their ids are not used */
+	size_t naudits;
+};
+
+/* Open, or create, mode 0600.  0; or -1 with err for people. */
+int store_open(const char *path, struct store **out, char *err, size_t errsize);
+void store_close(struct store *s);
+
+/* Id for the next change: never used before, in this run or an earlier one. */
+int64_t store_next_id(struct store *s);
+
+/* All changes, oldest first; *out is malloced. */
+int store_changes(struct store *s, struct change **out, size_t *n, char *err, size_t errsize);
+/* All generations; *out is malloced. */
+int store_generations(
+    struct store *s, struct generation **out, size_t *n, char *err, size_t errsize);
+/* 0: durable; -1: nothing of it happened. */
+int store_commit(struct store *s, const struct store_edit *e, char *err, size_t errsize);
+/* The last n audit entries, newest first; each() ends the walk by returning false. */
+int store_audit(struct store *s, int64_t n, bool (*each)(void *arg, const struct audit *a),
+    void *arg, char *err, size_t errsize);
+
+#endif
