@@ -265,7 +265,7 @@ static enum look_result
 look_bucket(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, uint64_t cost,
     struct look *l, bool *fits)
 {
-	uint64_t w = word_load(ring_word(x, cell, 0)), now = x->now_ns * 16, tat = 0, hi;
+	uint64_t w = word_load(ring_word(x, cell, 0)), now = x->now_ns * 16, tat = 0;
 	unsigned __int128 next;
 
 	l->word = 0;
@@ -280,9 +280,13 @@ look_bucket(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, u
 		scribble(x);
 		tat = 0;
 	}
-	/* The clock may lag: from the later end of what is possible on, to the earlier one. */
-	hi = x->precise ? now : now + LAG_NS * 16;
-	next = (unsigned __int128)(tat > hi ? tat : hi) + (unsigned __int128)cost * r->period16;
+	/*
+	 * An idle bucket starts from now, so now must not lag; a busy one starts from its
+	 * arrival time, and a lagging now only refuses too early, which is looked at again.
+	 */
+	if (!x->precise && tat <= now + LAG_NS * 16)
+		return LOOK_CLOCK;
+	next = (unsigned __int128)(tat > now ? tat : now) + (unsigned __int128)cost * r->period16;
 	*fits = next - now <= (unsigned __int128)r->units * r->period16;
 	l->tag = *fits ? TAT_WORD((uint64_t)next) : 0;
 	l->units = tat;
