@@ -36,20 +36,21 @@ struct fake_key {
 	const char *plan;
 };
 
+#define KEY(text) (text), sizeof(text) - 1
 static const struct fake_key fake_keys[NKEYS] = {
-	{ "ip:203.0.113.9", 14, "login", 100, 100, 0, 41.2F, 38, "" },
-	{ "ip:198.51.100.77", 16, "login", 97, 100, 1.6F, 0, 12, "" },
-	{ "user:ann", 8, "login", 188, 200, 2, 0.3F, 51, "growth" },
-	{ "\033]0;pwned\a\033[2J\033[31mred", 24, "api", 250, 300, 4, 0, 44, "" },
-	{ "key with spaces\n", 16, "api", 210, 300, 4, 0, 3, "" },
-	{ "caf\303\251 \342\200\256evil", 14, "api", 180, 300, 3, 0, 59, "" },
-	{ "clinic:7", 8, "llm.tokens", 1250000, 2500000, 812, 0, 1296000, "growth" },
-	{ "clinic:77-with-a-name-that-is-far-too-long-for-any-column-of-the-screen", 70,
+	{ KEY("ip:203.0.113.9"), "login", 100, 100, 0, 41.2F, 38, "" },
+	{ KEY("ip:198.51.100.77"), "login", 97, 100, 1.6F, 0, 12, "" },
+	{ KEY("user:ann"), "login", 188, 200, 2, 0.3F, 51, "growth" },
+	{ KEY("\033]0;pwned\a\033[2J\033[31mred"), "api", 250, 300, 4, 0, 44, "" },
+	{ KEY("key with spaces\n"), "api", 210, 300, 4, 0, 3, "" },
+	{ KEY("caf\303\251 \342\200\256evil"), "api", 180, 300, 3, 0, 59, "" },
+	{ KEY("clinic:7"), "llm.tokens", 1250000, 2500000, 812, 0, 1296000, "growth" },
+	{ KEY("clinic:77-with-a-name-that-is-far-too-long-for-any-column-of-the-screen"),
 	    "llm.tokens", 900000, 40000000, 12, 0, 1296000, "custom" },
-	{ "sk_1", 4, "api.get", 3, 60, 0.1F, 0, 20, "starter" },
-	{ "sk_2", 4, "api.get", 2, 60, 0.1F, 0, 21, "starter" },
-	{ "sk_3", 4, "api.get", 1, 60, 0, 0, 22, "starter" },
-	{ "sk_4", 4, "api.get", 0, 60, 0, 0, 0, "starter" },
+	{ KEY("sk_1"), "api.get", 3, 60, 0.1F, 0, 20, "starter" },
+	{ KEY("sk_2"), "api.get", 2, 60, 0.1F, 0, 21, "starter" },
+	{ KEY("sk_3"), "api.get", 1, 60, 0, 0, 22, "starter" },
+	{ KEY("sk_4"), "api.get", 0, 60, 0, 0, 0, "starter" },
 };
 
 static struct {
