@@ -343,7 +343,8 @@ write_area(struct builder *b, const struct policy_area *head, char *area, uint32
 	memset(area, 0, head->bytes);
 	memcpy(area, head, sizeof(*head));
 	((struct policy_area *)(void *)area)->version = version;
-	memcpy(area + head->rulesets, b->rulesets, b->nrulesets * sizeof(*b->rulesets));
+	if (b->nrulesets > 0)
+		memcpy(area + head->rulesets, b->rulesets, b->nrulesets * sizeof(*b->rulesets));
 	memcpy(area + head->matrix, b->matrix,
 	    (size_t)b->nids * (head->nplans + 1) * (head->nenvs + 1) * sizeof(*b->matrix));
 	memcpy(area + head->overrides, b->overrides, b->noverrides * sizeof(*b->overrides));

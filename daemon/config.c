@@ -6,6 +6,7 @@
  * not matter which file names what.  A file that is not YAML ends it there:
  * without its names the rest would only complain of what is missing.
  */
+#include "config.h"
 #include "load.h"
 #include "zones.h"
 
@@ -102,6 +103,7 @@ read_environment(struct loader *l, const struct node *key)
 		e.unlimited = true;
 	else
 		get_fraction(l, key->next, &e.num, &e.den);
+	e.text = key->next->kind == NODE_SCALAR ? key->next->text : "";
 	map_add(&c->envmap, key->text, key->len);
 	c->envs = xrealloc(c->envs, c->nenvs + 2, sizeof(*c->envs));
 	c->envs[++c->nenvs] = e;

@@ -175,7 +175,7 @@ read_override(struct loader *l, const struct node *n)
 	fault = combination_fault(got);
 	if (fault != NULL) {
 		report_add(
-		    &l->r, n->mark, "found an override that makes no sense, expected %s", fault);
+		    &l->r, n->mark, "found fields that do not go together, expected %s", fault);
 		return;
 	}
 	if (!read_target(l, got, &p))

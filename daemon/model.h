@@ -87,7 +87,8 @@ struct plan_model {
 struct env_model {
 	const char *name;
 	struct mark mark;
-	uint64_t num, den; /* factor */
+	const char *text; /* its factor as written */
+	uint64_t num, den;
 	bool unlimited;
 };
 

@@ -177,6 +177,19 @@ get_zone(struct loader *l, const struct node *n, uint16_t *zone)
 	return true;
 }
 
+/* strunvis() lets "\\d" pass as "d": a key typed with a backslash would be another one. */
+static bool
+escapes_valid(const char *p)
+{
+	for (; *p != '\0'; p++) {
+		if (*p != '\\')
+			continue;
+		if (*++p == '\0' || strchr("\\01234567^MnrbavtfsE", *p) == NULL)
+			return false;
+	}
+	return true;
+}
+
 bool
 get_key(struct loader *l, const struct node *n, uint32_t *key)
 {
@@ -187,7 +200,7 @@ get_key(struct loader *l, const struct node *n, uint32_t *key)
 
 	if (!get_text(l, n, expected))
 		return false;
-	if (n->len < sizeof(bytes))
+	if (n->len < sizeof(bytes) && escapes_valid(n->text))
 		len = strunvis(bytes, n->text);
 	if (len <= 0 || len > (int)RATION_KEY_MAX) {
 		report_add(&l->r, n->mark, "found %s, expected %s", shown_node(n), expected);

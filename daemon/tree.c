@@ -216,7 +216,8 @@ on_error(struct reader *r, const yaml_parser_t *p, const void *text, size_t len)
 			    "text in UTF-8",
 			    (unsigned)p->problem_value, p->problem);
 		else
-			report_add(r->report, mark, "found %s, expected text in UTF-8", p->problem);
+			report_add(r->report, mark, "found a bad byte (%s), expected text in UTF-8",
+			    p->problem);
 	} else if (p->error == YAML_MEMORY_ERROR) {
 		report_add(r->report, mark, "found no memory, expected enough for the file");
 	} else {
