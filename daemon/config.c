@@ -103,7 +103,6 @@ read_environment(struct loader *l, const struct node *key)
 		e.unlimited = true;
 	else
 		get_fraction(l, key->next, &e.num, &e.den);
-	e.text = key->next->kind == NODE_SCALAR ? key->next->text : "";
 	map_add(&c->envmap, key->text, key->len);
 	c->envs = xrealloc(c->envs, c->nenvs + 2, sizeof(*c->envs));
 	c->envs[++c->nenvs] = e;

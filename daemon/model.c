@@ -153,26 +153,6 @@ config_env(const struct config *c, const char *name, size_t len)
 }
 
 const char *
-config_group(const struct config *c)
-{
-	return c->group;
-}
-
-const char *
-config_admin_group(const struct config *c)
-{
-	return c->admin_group;
-}
-
-const char *
-config_env_factor(const struct config *c, const char *name)
-{
-	uint32_t env = config_env(c, name, strlen(name));
-
-	return env == NOBODY || env == 0 ? NULL : c->envs[env].text;
-}
-
-const char *
 config_place(const struct config *c, struct mark m, char *buf, size_t size)
 {
 	snprintf(

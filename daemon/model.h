@@ -87,7 +87,6 @@ struct plan_model {
 struct env_model {
 	const char *name;
 	struct mark mark;
-	const char *text; /* its factor as written */
 	uint64_t num, den;
 	bool unlimited;
 };
