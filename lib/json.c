@@ -42,11 +42,9 @@ static void
 put_bytes(struct out *o, const unsigned char *b, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
-		if (b[i] == '\\')
-			put(o, "\\\\\\\\");
-		else if (b[i] == '"')
+		if (b[i] == '"')
 			put(o, "\\\"");
-		else if (b[i] > 0x20 && b[i] < 0x7f)
+		else if (b[i] > 0x20 && b[i] < 0x7f && b[i] != '\\')
 			put(o, "%c", b[i]);
 		else
 			put(o, "\\\\%03o", b[i]);
