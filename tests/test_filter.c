@@ -183,6 +183,7 @@ test_columns(void **state)
 	assert_string_equal(shown(&r, COL_ENV), "");
 	r.row.rates[0].used = 199;
 	assert_string_equal(shown(&r, COL_USE), "99"); /* never 100 before it is */
+	r.row.nrates = 1;
 	r.row.rates[0].limit_units = RATION_UNLIMITED;
 	assert_string_equal(shown(&r, COL_USED), "199/-");
 	assert_string_equal(shown(&r, COL_USE), "-");

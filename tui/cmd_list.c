@@ -117,9 +117,8 @@ print_csv(const struct model_row *r)
 			column_raw(r, c, text, sizeof(text));
 		csv_field(r ? text : columns[c].name);
 		if (c == COL_USED) { /* the limit's units stand beside it */
-			uint64_t units = r && r->row.nrates
-			    ? r->row.rates[r->row.deciding].limit_units
-			    : RATION_UNLIMITED;
+			const ration_rate_t *rate = r ? row_nearest(r) : NULL;
+			uint64_t units = rate ? rate->limit_units : RATION_UNLIMITED;
 
 			if (!r)
 				fputs(",limit_units", stdout);

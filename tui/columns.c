@@ -117,15 +117,6 @@ text_span(int64_t s, char *buf, size_t size)
 	return snprintf(buf, size, "%lldd", v / 86400);
 }
 
-/* The rate nearest to its limit; NULL: the limit counts nothing (mode off). */
-static const ration_rate_t *
-deciding(const struct model_row *r)
-{
-	if (r->row.nrates == 0 || r->row.nrates > RATION_RATES_MAX)
-		return NULL;
-	return &r->row.rates[r->row.deciding < r->row.nrates ? r->row.deciding : 0];
-}
-
 static double
 use_percent(const ration_rate_t *rate)
 {
@@ -134,6 +125,23 @@ use_percent(const ration_rate_t *rate)
 	if (rate->limit_units == 0)
 		return 100;
 	return (double)rate->used * 100 / (double)rate->limit_units;
+}
+
+const ration_rate_t *
+row_nearest(const struct model_row *r)
+{
+	const ration_rate_t *best = NULL;
+	double most = -1;
+
+	for (unsigned i = 0; i < r->row.nrates && i < RATION_RATES_MAX; i++) {
+		double use = use_percent(&r->row.rates[i]);
+
+		if (best == NULL || use > most) {
+			best = &r->row.rates[i];
+			most = isnan(use) ? -1 : use;
+		}
+	}
+	return best;
 }
 
 static int64_t
@@ -175,7 +183,7 @@ retry_in(const struct model_row *r)
 double
 column_number(const struct model_row *r, enum column c)
 {
-	const ration_rate_t *rate = deciding(r);
+	const ration_rate_t *rate = row_nearest(r);
 
 	switch (c) {
 	case COL_USED:
@@ -234,7 +242,7 @@ static int
 text_of(const struct model_row *r, enum column c, char *buf, size_t size)
 {
 	char key[KEY_TEXT_MAX];
-	const ration_rate_t *rate = deciding(r);
+	const ration_rate_t *rate = row_nearest(r);
 
 	switch (c) {
 	case COL_KEY:
@@ -294,7 +302,7 @@ column_text(const struct model_row *r, enum column c, char *buf, size_t size)
 	if (c >= COL_COUNT || !columns[c].numeric)
 		return text_of(r, c, buf, size);
 	if (c == COL_USED)
-		return used_text(deciding(r), buf, size);
+		return used_text(row_nearest(r), buf, size);
 	v = column_number(r, c);
 	if (isnan(v))
 		return snprintf(buf, size, "-");

@@ -189,6 +189,8 @@ void model_decision(const struct model_row *row, ration_decision_t *d);
 
 /* Column of a name or header, any case ("use", "USE%"); COL_COUNT: none. */
 enum column column_find(const char *name, size_t len);
+/* The rate with the most used of its limit, which USED, USE% and LEFT are of; NULL: none. */
+const ration_rate_t *row_nearest(const struct model_row *row);
 /*
  * Value of a numeric column; NAN where there is none (unlimited: no use, no left).
  * Times are in seconds.
