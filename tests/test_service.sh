@@ -187,7 +187,7 @@ if timeout 10 api-server --port "${url##*:}" >/dev/null 2>"$RATION_DIR/second.er
 	wrong 'a second service on the same port was let in'
 fi
 like 'message of the second service' "$(cat "$RATION_DIR/second.err")" 'Address already in use'
-read -ra children <"/proc/$service/task/$service/children"
+read -ra children <"/proc/$service/task/$service/children" || true # no newline at its end
 equal 'number of workers' "${#children[@]}" 4
 kill -TERM "$service"
 status=0
