@@ -140,16 +140,22 @@ printf 'demo: daemon killed, still exact: %s\n' "$exact"
 ((SECONDS - first < 55)) ||
 	figure 'seconds from the first request (the window is 60)' "$((SECONDS - first))" 'less than 55'
 
-# Several keys, each at its own pace, for something to look at.
+# Several keys, each with its own number of requests a second, for something to look
+# at: some stay below the limit, some meet it.  At SIGTERM it takes along what it
+# is waiting for.
 run_traffic() {
-	local key pace
+	local round=0 i n keys=(erin frank grace heidi ivan judy) rate=(1 2 4 5 8 12)
+	trap 'kill "$!" 2>/dev/null; exit' TERM
 	while :; do
-		pace=2
-		for key in erin frank grace heidi ivan judy; do
-			requests "$key" "$pace" >/dev/null
-			pace=$((pace + 3))
+		for i in "${!keys[@]}"; do
+			n=$((rate[i] * (round + 1) / 4 - rate[i] * round / 4))
+			((n > 0)) || continue
+			requests "${keys[i]}" "$n" >/dev/null &
+			wait "$!"
 		done
-		sleep 0.3
+		round=$((round + 1))
+		sleep 0.2 &
+		wait "$!"
 	done
 }
 run_traffic 2>/dev/null &
@@ -161,7 +167,7 @@ if [[ -t 0 && -t 1 && ${DEMO_SNAPSHOT-} != 1 ]] && ((wrong == 0)); then
 	ration top || wrong=$((wrong + 1))
 else
 	title "ration top -b over running traffic"
-	sleep 1.2
+	sleep 3
 	ration top -b || figure 'exit status of ration top -b' "$?" 0
 fi
 
