@@ -180,26 +180,22 @@ target_name(struct call *c, const struct change *ch)
 static json_t *
 value_json(const struct change *ch)
 {
-	char text[VALUE_TEXT];
+	const char *name = ch->kind == CHANGE_PLAN ? "plan"
+	    : ch->kind == CHANGE_ENV               ? "environment"
+	    : ch->kind == CHANGE_SHARE             ? "share"
+						   : "mode";
 	struct change endless = *ch;
+	char text[VALUE_TEXT];
+	json_t *j;
 
 	endless.until = POLICY_ENDLESS;
 	change_value_text(&endless, text, sizeof(text));
-	switch (ch->kind) {
-	case CHANGE_RATES:
-		return json_pack("{s:o, s:o}", "rates", json_rates(ch->rates, ch->nrates), "until",
-		    json_time(ch->until));
-	case CHANGE_PLAN:
-		return json_pack("{s:o}", "plan", json_any(text));
-	case CHANGE_ENV:
-		return json_pack("{s:o}", "environment", json_any(text));
-	case CHANGE_SHARE:
-		return json_pack("{s:o}", "share", json_any(text));
-	case CHANGE_MODE:
-		return json_pack(
-		    "{s:o, s:o}", "mode", json_any(text), "until", json_time(ch->until));
-	}
-	return json_object();
+	j = ch->kind == CHANGE_RATES
+	    ? json_pack("{s:o}", "rates", json_rates(ch->rates, ch->nrates))
+	    : json_pack("{s:o}", name, json_any(text));
+	if (ch->until != POLICY_ENDLESS)
+		(void)json_object_set_new(j, "until", json_time(ch->until));
+	return j;
 }
 
 /* What is in force for the target, into json and text; `live`: by a change, not by the files. */
@@ -234,7 +230,8 @@ state_json(struct call *c, const struct wish *w, char *text, size_t size)
 		change_value_text(&now, text, size);
 		j = value_json(&now);
 	}
-	(void)json_object_set_new(j, "live", json_boolean(same != NULL));
+	if (same != NULL)
+		(void)json_object_set_new(j, "live", json_true());
 	return j;
 }
 
@@ -613,20 +610,21 @@ change_reload(struct call *c)
 	struct mistakes m = { 0 };
 	struct policy_ref p;
 	const char *reason;
-	bool dry_run = false, ok;
+	bool dry_run = false;
+	enum live_result result;
 	struct audit a;
 
 	if (!take_reason(c, &reason) || !call_bool(c, "dry_run", &dry_run))
 		return false;
 	audit_by(c, "reload", "policy", reason, &a);
-	ok = daemon_reload(c->d, &a, dry_run, &m) == 0;
-	if (!ok)
-		(void)call_refuse(c, &m);
+	result = daemon_reload(c->d, &a, dry_run, &m);
+	if (result != LIVE_DONE)
+		(void)failed(c, result, &m);
 	else if (keeper_policy(&c->d->keeper, &p))
 		c->result = json_pack("{s:I, s:I}", "policy_version", (json_int_t)p.version,
 		    "generation", (json_int_t)c->d->live.generation);
 	mistakes_free(&m);
-	return ok;
+	return result == LIVE_DONE;
 }
 
 bool

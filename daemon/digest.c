@@ -54,14 +54,39 @@ ruleset_digest(const struct policy_ref *p, uint32_t index)
 	return h;
 }
 
+/*
+ * Plans and environments by name, and only where they make a difference: a new plan that
+ * has nothing of its own for a limit is no change of it.
+ */
+static uint64_t
+limit_digest(const struct policy_ref *p, uint32_t id)
+{
+	const struct policy_area *a = p->area;
+	const uint32_t *row =
+	    (const uint32_t *)section(p, a->matrix) + (size_t)id * (a->nplans + 1) * (a->nenvs + 1);
+	uint64_t base = ruleset_digest(p, row[0]), sum = base;
+
+	for (uint32_t plan = 0; plan <= a->nplans; plan++) {
+		const char *name = policy_plan_name(p, plan);
+		uint64_t h = policy_hash(name, strlen(name));
+
+		for (uint32_t env = 0; env <= a->nenvs; env++, row++) {
+			uint64_t d = ruleset_digest(p, *row);
+
+			name = policy_env_name(p, env);
+			if (d != base)
+				sum += mix(mix(d, h), policy_hash(name, strlen(name)));
+		}
+	}
+	return sum;
+}
+
 void
 digest_limits(const struct policy_ref *p, uint64_t out[LIMITS_MAX])
 {
 	const struct policy_area *a = p->area;
-	const uint32_t *matrix = section(p, a->matrix);
 	const struct key_def *keys = section(p, a->keys);
 	const struct override_def *overrides = section(p, a->overrides);
-	size_t cells = (size_t)(a->nplans + 1) * (a->nenvs + 1);
 	struct limit_def def;
 
 	memset(out, 0, LIMITS_MAX * sizeof(out[0]));
@@ -69,10 +94,8 @@ digest_limits(const struct policy_ref *p, uint64_t out[LIMITS_MAX])
 		if (!policy_limit(p, id, &def))
 			continue;
 		out[id] = mix(mix(2, def.flags), def.max_keys);
-		if ((def.flags & LIMIT_GONE) != 0)
-			continue;
-		for (size_t i = 0; i < cells; i++)
-			out[id] = mix(out[id], ruleset_digest(p, matrix[id * cells + i]));
+		if ((def.flags & LIMIT_GONE) == 0)
+			out[id] = mix(out[id], limit_digest(p, id));
 	}
 	for (uint32_t i = 0; i < a->nkeys; i++) {
 		for (uint32_t k = 0; k < keys[i].noverrides; k++) {

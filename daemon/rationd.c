@@ -309,32 +309,29 @@ reload_done(struct daemon *d, const struct audit *by)
 	daemon_happened(d, &h);
 }
 
-int
+enum live_result
 daemon_reload(struct daemon *d, const struct audit *by, bool dry_run, struct mistakes *m)
 {
 	struct live_edit e = { .limit = -1, .audits = by, .naudits = 1, .dry_run = dry_run };
 	gid_t group = d->group, admin_group = d->admin_group;
-	bool ok;
+	enum live_result result = LIVE_REFUSED;
 
-	ok = config_load(daemon_file(d), &e.config, m) == 0;
-	if (ok)
-		ok = daemon_groups(d, e.config, m) && live_edit(&d->live, &e, m) == LIVE_DONE;
-	else
-		e.config = NULL;
-	if (!ok || dry_run) {
+	if (config_load(daemon_file(d), &e.config, m) == 0 && daemon_groups(d, e.config, m))
+		result = live_edit(&d->live, &e, m);
+	if (result != LIVE_DONE || dry_run) {
 		d->group = group;
 		d->admin_group = admin_group;
 		config_free(e.config);
 	}
 	if (dry_run)
-		return ok ? 0 : -1;
+		return result;
 	d->last_reload.at = keeper_now(&d->keeper);
-	d->last_reload.ok = ok;
-	if (ok)
+	d->last_reload.ok = result == LIVE_DONE;
+	if (result == LIVE_DONE)
 		reload_done(d, by);
 	else
 		reload_refused(d, by, m);
-	return ok ? 0 : -1;
+	return result;
 }
 
 static void
@@ -586,7 +583,7 @@ main(int argc, char **argv)
 	(void)umask(022);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN); /* a write that fails says so */
-	(void)signal(SIGHUP, SIG_IGN); /* until there is a policy to reload */
+	(void)signal(SIGHUP, SIG_IGN);  /* until there is a policy to reload */
 	d.file = o.file;
 	d.sandbox = o.sandbox;
 	if (paths_find(o.instance, o.dir, true, &d.paths) != 0) {

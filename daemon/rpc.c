@@ -341,7 +341,7 @@ rpc_serve(struct daemon *d, const struct peer *p, const char *line, size_t len, 
 {
 	char message[JSON_ERROR_TEXT_LENGTH + 64];
 	json_error_t e;
-	json_t *in = json_loadb(line, len, JSON_REJECT_DUPLICATES, &e), *out;
+	json_t *in = json_loadb(line, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e), *out;
 
 	if (in == NULL) {
 		(void)snprintf(

@@ -14,22 +14,42 @@ key_text(const unsigned char *key, size_t len, char *out)
 	(void)strvisx(out, (const char *)key, len, VIS_OCTAL | VIS_WHITE);
 }
 
+/* strunvis(3) would pass over an escape that stops in the middle. */
 bool
 key_parse(const char *text, unsigned char *out, size_t *len)
 {
-	char buf[KEY_TEXT];
-	size_t n = strlen(text);
-	int got;
+	size_t n = 0;
+	int state = 0;
+	char ch = 0; /* unvis(3) builds it up over several calls */
 
-	if (n == 0 || n >= sizeof(buf))
+	for (; *text != '\0'; text++) {
+		for (bool again = true; again;) {
+			int got = unvis(&ch, *text, &state, 0);
+
+			if (got == UNVIS_SYNBAD)
+				return false;
+			if (got == UNVIS_VALID || got == UNVIS_VALIDPUSH) {
+				if (n == RATION_KEY_MAX)
+					return false;
+				out[n++] = (unsigned char)ch;
+			}
+			again = got == UNVIS_VALIDPUSH; /* not yet used up */
+		}
+	}
+	switch (unvis(&ch, 0, &state, UNVIS_END)) {
+	case UNVIS_VALID:
+		if (n == RATION_KEY_MAX)
+			return false;
+		out[n++] = (unsigned char)ch;
+		break;
+	case UNVIS_NOCHAR:
+		break;
+	default:
 		return false;
-	got = strunvis(buf, text);
-	if (got <= 0 || (size_t)got > RATION_KEY_MAX)
-		return false;
-	memcpy(out, buf, (size_t)got);
-	out[got] = '\0';
-	*len = (size_t)got;
-	return true;
+	}
+	out[n] = '\0';
+	*len = n;
+	return n > 0;
 }
 
 void

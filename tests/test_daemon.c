@@ -1,0 +1,1337 @@
+/*
+ * test_daemon.c - the real rationd, from the outside: started in a directory of its own,
+ * asked over its socket, stopped, killed and started again.
+ *
+ * Nothing sleeps: readiness is a line on its standard error, everything else is an answer
+ * or an event.  Every wait has a limit of WAIT_MS, after which the test fails.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <jansson.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ration.h"
+#include "segment.h"
+
+#define WAIT_MS 20000
+#define NOBODY 65534
+#define LOG_MAX (256 * 1024)
+
+static const char *program; /* rationd */
+
+static const char policy_text[] = "table: {keys: 2k}\n"
+				  "plans: [free, team]\n"
+				  "environments: {sandbox: 0.1}\n"
+				  "limits:\n"
+				  "  api: 300/min\n"
+				  "  slow: 5/day\n"
+				  "  mail: {per: month, plans: [10, 50]}\n";
+
+/* One rationd and its directory. */
+struct server {
+	char dir[64];
+	pid_t pid; /* 0: not running */
+	int err;   /* its standard error */
+	char log[LOG_MAX];
+	size_t len;
+};
+
+/* ---- files ---- */
+
+static void
+path_in(const struct server *s, const char *name, char *out, size_t size)
+{
+	assert_true(snprintf(out, size, "%s/%s", s->dir, name) < (int)size);
+}
+
+static void
+put_file(const struct server *s, const char *name, const char *text)
+{
+	char path[256];
+	FILE *f;
+
+	path_in(s, name, path, sizeof(path));
+	f = fopen(path, "w");
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+static bool
+exists(const struct server *s, const char *name)
+{
+	char path[256];
+	struct stat st;
+
+	path_in(s, name, path, sizeof(path));
+	return lstat(path, &st) == 0;
+}
+
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *f)
+{
+	return remove(path);
+}
+
+/* ---- the process ---- */
+
+static int64_t
+mono_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void
+spawn(struct server *s, const char *const *args)
+{
+	const char *argv[16] = { program };
+	int fds[2], n = 1;
+
+	for (; args != NULL && *args != NULL && n < 15; args++)
+		argv[n++] = *args;
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	s->len = 0;
+	s->log[0] = '\0';
+	s->pid = fork();
+	assert_true(s->pid >= 0);
+	if (s->pid == 0) {
+		(void)setenv("RATION_DIR", s->dir, 1);
+		(void)dup2(fds[1], STDERR_FILENO);
+		(void)execv(program, (char **)(uintptr_t)argv);
+		_exit(127);
+	}
+	(void)close(fds[1]);
+	s->err = fds[0];
+}
+
+/* Read its messages until `text` is among them.  False: it ended. */
+static bool
+wait_log(struct server *s, const char *text)
+{
+	int64_t end = mono_ms() + WAIT_MS;
+	struct pollfd p = { .fd = s->err, .events = POLLIN };
+	ssize_t n;
+
+	while (strstr(s->log, text) == NULL) {
+		if (poll(&p, 1, (int)(end - mono_ms())) != 1)
+			fail_msg("no '%s' in: %s", text, s->log);
+		n = read(s->err, s->log + s->len, LOG_MAX - 1 - s->len);
+		if (n <= 0)
+			return false;
+		s->len += (size_t)n;
+		s->log[s->len] = '\0';
+	}
+	return true;
+}
+
+/* Its exit status, -signal. */
+static int
+reap(struct server *s)
+{
+	int status;
+
+	while (wait_log(s, "\001 until it ends"))
+		;
+	assert_int_equal(waitpid(s->pid, &status, 0), s->pid);
+	(void)close(s->err);
+	s->pid = 0;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void
+start_with(struct server *s, const char *const *args)
+{
+	spawn(s, args);
+	if (!wait_log(s, "rationd: ready instance="))
+		fail_msg("rationd did not start: %s", s->log);
+}
+
+static void
+start(struct server *s)
+{
+	start_with(s, NULL);
+}
+
+static int
+stop(struct server *s, int sig)
+{
+	assert_int_equal(kill(s->pid, sig), 0);
+	return reap(s);
+}
+
+static int
+setup(void **state)
+{
+	struct server *s = calloc(1, sizeof(*s));
+
+	assert_non_null(s);
+	(void)snprintf(s->dir, sizeof(s->dir), "/tmp/ration-test.XXXXXX");
+	assert_non_null(mkdtemp(s->dir));
+	put_file(s, "ration.yaml", policy_text);
+	*state = s;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	struct server *s = *state;
+
+	if (s->pid > 0) {
+		(void)kill(s->pid, SIGKILL);
+		(void)waitpid(s->pid, NULL, 0);
+		(void)close(s->err);
+	}
+	(void)nftw(s->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	free(s);
+	return 0;
+}
+
+/* ---- its socket ---- */
+
+static int
+dial(const struct server *s)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/default.sock", s->dir);
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0) {
+		(void)close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static bool
+put(int fd, const void *bytes, size_t n)
+{
+	const char *p = bytes;
+
+	while (n > 0) {
+		ssize_t done = send(fd, p, n, MSG_NOSIGNAL);
+
+		if (done <= 0)
+			return false;
+		p += done;
+		n -= (size_t)done;
+	}
+	return true;
+}
+
+/* A line as JSON, NULL: the connection ended.  Byte by byte: nothing is read too far. */
+static json_t *
+get(int fd)
+{
+	int64_t end = mono_ms() + WAIT_MS;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	size_t n = 0, cap = 4096;
+	char *line = malloc(cap);
+	json_t *j = NULL;
+	char ch;
+
+	assert_non_null(line);
+	for (;;) {
+		if (poll(&p, 1, (int)(end - mono_ms())) != 1)
+			fail_msg("no answer");
+		if (recv(fd, &ch, 1, 0) != 1)
+			break;
+		if (ch == '\n') {
+			j = json_loadb(line, n, 0, NULL);
+			assert_non_null(j);
+			break;
+		}
+		if (n == cap) {
+			cap *= 2;
+			line = realloc(line, cap);
+			assert_non_null(line);
+		}
+		line[n++] = ch;
+	}
+	free(line);
+	return j;
+}
+
+/* Call a method; params as JSON text with ' for ". */
+static json_t *
+call_fd(int fd, const char *method, const char *params)
+{
+	char text[4096], *q;
+	int n = snprintf(text, sizeof(text), "{'jsonrpc':'2.0','id':7,'method':'%s','params':%s}\n",
+	    method, params != NULL ? params : "{}");
+
+	assert_true(n > 0 && n < (int)sizeof(text));
+	for (q = text; *q != '\0'; q++)
+		if (*q == '\'')
+			*q = '"';
+	assert_true(put(fd, text, (size_t)n));
+	return get(fd);
+}
+
+static json_t *
+call(const struct server *s, const char *method, const char *params)
+{
+	int fd = dial(s);
+	json_t *j;
+
+	assert_true(fd >= 0);
+	j = call_fd(fd, method, params);
+	(void)close(fd);
+	assert_non_null(j);
+	return j;
+}
+
+/* The error's code, 0: it succeeded.  Consumes j. */
+static int
+code(json_t *j)
+{
+	int c = (int)json_integer_value(json_object_get(json_object_get(j, "error"), "code"));
+
+	if (c == 0)
+		assert_non_null(json_object_get(j, "result"));
+	json_decref(j);
+	return c;
+}
+
+static json_t *
+ok(const struct server *s, const char *method, const char *params)
+{
+	json_t *j = call(s, method, params), *result = json_object_get(j, "result");
+
+	if (result == NULL)
+		fail_msg("%s %s: %s", method, params != NULL ? params : "", json_dumps(j, 0));
+	json_incref(result);
+	json_decref(j);
+	return result;
+}
+
+static json_int_t
+number(const struct server *s, const char *method, const char *name)
+{
+	json_t *j = ok(s, method, NULL);
+	json_int_t n = json_integer_value(json_object_get(j, name));
+
+	json_decref(j);
+	return n;
+}
+
+/* "300/min, 30/s" of a limit, and its generation. */
+static void
+assert_rates(const struct server *s, const char *limit, const char *want, json_int_t *generation)
+{
+	json_t *j = ok(s, "limits", NULL), *one, *rate;
+	char text[256] = "";
+	size_t i, k;
+
+	json_array_foreach(json_object_get(j, "limits"), i, one)
+	{
+		if (strcmp(json_string_value(json_object_get(one, "name")), limit) != 0)
+			continue;
+		if (generation != NULL)
+			*generation = json_integer_value(json_object_get(one, "generation"));
+		json_array_foreach(json_object_get(one, "rates"), k, rate)
+		{
+			size_t at = strlen(text);
+
+			(void)snprintf(text + at, sizeof(text) - at, "%s%s", k > 0 ? ", " : "",
+			    json_string_value(rate));
+		}
+	}
+	assert_string_equal(text, want);
+	json_decref(j);
+}
+
+static int
+watch(const struct server *s)
+{
+	int fd = dial(s);
+
+	assert_true(fd >= 0);
+	assert_int_equal(code(call_fd(fd, "watch", NULL)), 0);
+	return fd;
+}
+
+/* The next event of a type. */
+static void
+wait_event(int fd, const char *type)
+{
+	for (bool found = false; !found;) {
+		json_t *j = get(fd);
+
+		assert_non_null(j);
+		assert_string_equal(json_string_value(json_object_get(j, "method")), "event");
+		found =
+		    strcmp(json_string_value(json_object_get(json_object_get(j, "params"), "type")),
+			type) == 0;
+		json_decref(j);
+	}
+}
+
+/* How many of n calls of cost 1 the limit admits. */
+static int
+admitted(const struct server *s, const char *limit, const char *key, int n)
+{
+	ration_t *r;
+	int got = 0;
+
+	assert_int_equal(ration_open_dir(s->dir, NULL, 0, &r), 0);
+	for (int i = 0; i < n; i++) {
+		int v = ration_acquire(r, limit, key, 1, NULL);
+
+		assert_true(v == RATION_ADMITTED || v == RATION_DENIED);
+		got += v;
+	}
+	ration_close(r);
+	return got;
+}
+
+/* ---- starting ---- */
+
+static void
+test_check(void **state)
+{
+	struct server *s = *state;
+	const char *const args[] = { "-n", NULL };
+
+	spawn(s, args);
+	assert_int_equal(reap(s), 0);
+	assert_string_equal(s->log, "");
+	put_file(s, "ration.yaml", "limits:\n  api: 300/minn\n  api2: [1/s\n");
+	spawn(s, args);
+	assert_int_equal(reap(s), 1);
+	put_file(s, "ration.yaml", "limits:\n  api: 300/minn\n  b: 1/parsec\ncolour: red\n");
+	spawn(s, args);
+	assert_int_equal(reap(s), 1);
+	assert_non_null(strstr(s->log, "ration.yaml:2:"));
+	assert_non_null(strstr(s->log, "ration.yaml:3:"));
+	assert_non_null(strstr(s->log, "ration.yaml:4:"));
+	assert_false(exists(s, "default.lock"));
+	spawn(s, NULL);
+	assert_int_equal(reap(s), 1);
+	assert_non_null(strstr(s->log, "ration.yaml:3:"));
+	assert_false(exists(s, "default.counters"));
+}
+
+static void
+test_options(void **state)
+{
+	struct server *s = *state;
+	const char *const bad[] = { "--nonsense", NULL }, *const extra[] = { "extra", NULL },
+			  *const name[] = { "-i", "../etc", NULL };
+
+	spawn(s, bad);
+	assert_int_equal(reap(s), 2);
+	spawn(s, extra);
+	assert_int_equal(reap(s), 2);
+	spawn(s, name);
+	assert_int_equal(reap(s), 2);
+}
+
+static void
+test_second_refused(void **state)
+{
+	struct server *s = *state;
+	struct server *other = calloc(1, sizeof(*other));
+	const char *const args[] = { "-i", "other", NULL };
+
+	assert_non_null(other);
+	start(s);
+	(void)snprintf(other->dir, sizeof(other->dir), "%s", s->dir);
+	spawn(other, NULL);
+	assert_int_equal(reap(other), 1);
+	assert_non_null(strstr(other->log, "instance 'default' has a rationd already"));
+	/* The first one did not notice. */
+	assert_int_equal(number(s, "status", "pid"), s->pid);
+	/* Another instance in the same directory is no second one. */
+	start_with(other, args);
+	assert_int_equal(stop(other, SIGTERM), 0);
+	free(other);
+}
+
+static void
+test_clean_end(void **state)
+{
+	struct server *s = *state;
+
+	start(s);
+	assert_true(exists(s, "default.sock"));
+	assert_int_equal(stop(s, SIGTERM), 0);
+	assert_false(exists(s, "default.sock"));
+	assert_true(exists(s, "default.counters"));
+	/* Without a daemon clients attach and decide. */
+	assert_int_equal(admitted(s, "slow", "k", 9), 5);
+	start(s);
+	assert_int_equal(stop(s, SIGINT), 0);
+	assert_false(exists(s, "default.sock"));
+}
+
+static void
+test_notify(void **state)
+{
+	struct server *s = *state;
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct pollfd p = { .events = POLLIN };
+	char text[64] = "";
+
+	p.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	path_in(s, "notify", sa.sun_path, sizeof(sa.sun_path));
+	assert_int_equal(bind(p.fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	(void)setenv("NOTIFY_SOCKET", sa.sun_path, 1);
+	start(s);
+	(void)unsetenv("NOTIFY_SOCKET");
+	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+	assert_true(recv(p.fd, text, sizeof(text) - 1, 0) > 0);
+	assert_string_equal(text, "READY=1");
+	(void)close(p.fd);
+}
+
+/* What lies where the socket or the state should be. */
+static void
+test_squatters(void **state)
+{
+	struct server *s = *state;
+	char path[256], target[256];
+
+	put_file(s, "default.sock", "not a socket");
+	spawn(s, NULL);
+	assert_int_equal(reap(s), 1);
+	assert_non_null(strstr(s->log, "is no socket"));
+	path_in(s, "default.sock", path, sizeof(path));
+	assert_int_equal(unlink(path), 0);
+
+	path_in(s, "victim", target, sizeof(target));
+	path_in(s, "default.lock", path, sizeof(path));
+	(void)unlink(path);
+	assert_int_equal(symlink(target, path), 0);
+	spawn(s, NULL);
+	assert_int_equal(reap(s), 1);
+	assert_false(exists(s, "victim"));
+	assert_int_equal(unlink(path), 0);
+
+	path_in(s, "default.db", path, sizeof(path));
+	(void)unlink(path);
+	assert_int_equal(symlink(target, path), 0);
+	spawn(s, NULL);
+	assert_int_equal(reap(s), 1);
+	assert_false(exists(s, "victim"));
+	assert_int_equal(unlink(path), 0);
+
+	assert_int_equal(chmod(s->dir, 0777), 0);
+	spawn(s, NULL);
+	assert_int_equal(reap(s), 1);
+	assert_non_null(strstr(s->log, "open to the world"));
+	assert_int_equal(chmod(s->dir, 0700), 0);
+	start(s);
+}
+
+/* ---- the segment ---- */
+
+static void
+test_restart_keeps_usage(void **state)
+{
+	struct server *s = *state;
+
+	start(s);
+	assert_int_equal(admitted(s, "slow", "k", 3), 3);
+	assert_int_equal(stop(s, SIGKILL), -SIGKILL);
+	start(s);
+	assert_non_null(strstr(s->log, "segment=attached"));
+	assert_int_equal(admitted(s, "slow", "k", 9), 2);
+	/* Another size is a wish that only a new segment can fulfil. */
+	put_file(s, "ration.yaml", "table: {keys: 5k}\nlimits: {slow: 5/day}\n");
+	assert_int_equal(stop(s, SIGTERM), 0);
+	start(s);
+	assert_non_null(strstr(s->log, "table.keys is 5000"));
+	assert_int_equal(admitted(s, "slow", "k", 9), 0);
+}
+
+/* Damage the counters, start, and see that the old one sends its clients away. */
+static void
+spoil(struct server *s, void (*how)(struct seg_head *h, int fd), const char *says)
+{
+	char path[256];
+	struct seg_head *h;
+	int fd;
+
+	path_in(s, "default.counters", path, sizeof(path));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	h = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(h != MAP_FAILED);
+	assert_int_equal(h->retired, 0);
+	how(h, fd);
+	start(s);
+	assert_non_null(strstr(s->log, "segment=new"));
+	assert_non_null(strstr(s->log, says));
+	if (h->magic == COUNTERS_MAGIC)
+		assert_int_equal(h->retired, 1);
+	assert_int_equal(admitted(s, "slow", "k", 9), 5);
+	assert_int_equal(stop(s, SIGTERM), 0);
+	(void)munmap(h, 4096);
+	(void)close(fd);
+}
+
+static void
+other_layout(struct seg_head *h, int fd)
+{
+	h->layout_version = LAYOUT_VERSION + 1;
+}
+
+static void
+other_boot(struct seg_head *h, int fd)
+{
+	h->boot_id[3] ^= 1;
+}
+
+static void
+truncated(struct seg_head *h, int fd)
+{
+	assert_int_equal(ftruncate(fd, 8192), 0);
+}
+
+static void
+garbage(struct seg_head *h, int fd)
+{
+	memset(h, 0x5a, sizeof(*h));
+}
+
+static void
+test_bad_segments(void **state)
+{
+	struct server *s = *state;
+
+	start(s);
+	assert_int_equal(stop(s, SIGTERM), 0);
+	spoil(s, other_layout, "another layout version");
+	spoil(s, other_boot, "before the last boot");
+	spoil(s, truncated, "damaged or truncated");
+	/* retired is garbage already: only that it is replaced is to be seen */
+	{
+		char path[256];
+		int fd;
+
+		path_in(s, "default.counters", path, sizeof(path));
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		assert_true(fd >= 0);
+		struct seg_head *h = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+		assert_true(h != MAP_FAILED);
+		garbage(h, fd);
+		(void)munmap(h, 4096);
+		(void)close(fd);
+		start(s);
+		assert_int_equal(admitted(s, "slow", "k", 9), 5);
+	}
+}
+
+/* ---- the protocol ---- */
+
+static void
+test_status(void **state)
+{
+	struct server *s = *state;
+	json_t *j, *seg;
+
+	start(s);
+	j = ok(s, "status", NULL);
+	seg = json_object_get(j, "segment");
+	assert_string_equal(json_string_value(json_object_get(j, "instance")), "default");
+	assert_int_equal(json_integer_value(json_object_get(j, "limits")), 3);
+	assert_int_equal(json_integer_value(json_object_get(j, "plans")), 2);
+	assert_true(json_is_false(json_object_get(j, "readonly")));
+	assert_int_equal(json_integer_value(json_object_get(seg, "slots")), 2000);
+#define X(name, text) assert_true(json_is_integer(json_object_get(seg, #name)));
+	SEG_COUNTERS(X)
+#undef X
+	json_decref(j);
+}
+
+static int
+code_of_line(int fd, const char *line)
+{
+	assert_true(put(fd, line, strlen(line)) && put(fd, "\n", 1));
+	return code(get(fd));
+}
+
+static void
+test_garbage(void **state)
+{
+	struct server *s = *state;
+	int fd;
+
+	start(s);
+	fd = dial(s);
+	assert_int_equal(code_of_line(fd, "hello"), -32700);
+	assert_int_equal(code_of_line(fd, "{"), -32700);
+	assert_int_equal(code_of_line(fd, "\xff\xfe"), -32700);
+	assert_int_equal(code_of_line(fd, "7"), -32600);
+	assert_int_equal(code_of_line(fd, "[]"), -32600);
+	assert_int_equal(code_of_line(fd, "{\"id\":1,\"method\":\"status\"}"), -32600);
+	assert_int_equal(code(call_fd(fd, "nonsense", NULL)), -32601);
+	assert_int_equal(code(call_fd(fd, "status", "[]")), -32602);
+	assert_int_equal(code(call_fd(fd, "status", "{'x':1}")), -32602);
+	assert_int_equal(code(call_fd(fd, "set", "{'limit':7,'rates':'1/s'}")), -32602);
+	assert_int_equal(code(call_fd(fd, "set", "{'limit':'api'}")), -32602);
+	assert_int_equal(code(call_fd(fd, "set", "{'limit':'nope','rates':'1/s'}")), -32004);
+	assert_int_equal(code(call_fd(fd, "set", "{'limit':'api','rates':'fast'}")), -32003);
+	assert_int_equal(
+	    code(call_fd(fd, "set", "{'limit':'api','rates':'1/s','plan':'nope'}")), -32003);
+	assert_int_equal(
+	    code(call_fd(fd, "set", "{'limit':'api','rates':'1/s','for_s':0}")), -32602);
+	assert_int_equal(
+	    code(call_fd(fd, "set", "{'limit':'api','rates':'1/s','until':1}")), -32602);
+	assert_int_equal(
+	    code(call_fd(fd, "set", "{'limit':'api','rates':'1/s','reason':'two\\nlines'}")),
+	    -32602);
+	assert_int_equal(code(call_fd(fd, "plan", "{'key':'','plan':'team'}")), -32602);
+	assert_int_equal(code(call_fd(fd, "plan", "{'key':'k\\\\','plan':'team'}")), -32602);
+	assert_int_equal(code(call_fd(fd, "mode", "{'all':true,'mode':'maybe'}")), -32602);
+	assert_int_equal(
+	    code(call_fd(fd, "mode", "{'all':true,'limit':'api','mode':'off'}")), -32602);
+	assert_int_equal(code(call_fd(fd, "share", "{'share':'7/6'}")), -32602);
+	assert_int_equal(code(call_fd(fd, "unset", "{'limit':'api'}")), -32004);
+	assert_int_equal(code(call_fd(fd, "reset", "{'limit':'api','key':'k'}")), -32004);
+	assert_int_equal(code(call_fd(fd, "clock", "{'advance_s':1}")), -32001);
+	/* A notification has no answer, an empty line neither; a batch has one line. */
+	assert_true(put(fd, "\r\n\n", 3));
+	assert_true(put(fd, "{\"jsonrpc\":\"2.0\",\"method\":\"status\"}\n", 36));
+	{
+		static const char batch[] = "[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"},"
+					    "{\"jsonrpc\":\"2.0\",\"method\":\"status\"},8]\n";
+		json_t *j;
+
+		assert_true(put(fd, batch, strlen(batch)));
+		j = get(fd);
+		assert_int_equal(json_array_size(j), 2);
+		json_decref(j);
+	}
+	assert_int_equal(number(s, "status", "changes"), 0);
+	assert_int_equal(number(s, "status", "policy_version"), 1);
+	(void)close(fd);
+}
+
+/* More than a line may be, half a line, many requests in one piece. */
+static void
+test_lines(void **state)
+{
+	static const char ask[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"plans\"}\n";
+	struct server *s = *state;
+	char *big = malloc(1 << 16);
+	int fd, half;
+	json_t *j;
+
+	assert_non_null(big);
+	memset(big, 'x', 1 << 16);
+	start(s);
+	half = dial(s);
+	assert_true(put(half, ask, 10));
+	fd = dial(s);
+	for (int i = 0; i < 40; i++)
+		if (!put(fd, big, 1 << 16))
+			break;
+	j = get(fd); /* the answer, or the end if what was sent after it came in between */
+	if (j != NULL)
+		assert_int_equal(code(j), -32600);
+	(void)close(fd);
+	assert_int_equal(number(s, "status", "limits"), 3);
+	assert_true(put(half, ask + 10, sizeof(ask) - 1 - 10));
+	assert_int_equal(code(get(half)), 0);
+	/* 100 requests at once, then no more: all are answered before the end. */
+	for (int i = 0; i < 100; i++)
+		assert_true(put(half, ask, sizeof(ask) - 1));
+	assert_int_equal(shutdown(half, SHUT_WR), 0);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(code(get(half)), 0);
+	assert_null(get(half));
+	(void)close(half);
+	free(big);
+}
+
+static long
+resident_kb(pid_t pid)
+{
+	char path[64], line[256];
+	long kb = -1;
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f) != NULL)
+		if (sscanf(line, "RssAnon: %ld", &kb) == 1)
+			break;
+	(void)fclose(f);
+	return kb;
+}
+
+/* A client that asks and asks and never reads is held back; others are served. */
+static void
+test_deaf_client(void **state)
+{
+	static const char ask[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"limits\"}\n";
+	struct server *s = *state;
+	struct pollfd p = { .events = POLLOUT };
+	size_t sent = 0, at = 0;
+	int watcher;
+
+	start(s);
+	p.fd = dial(s);
+	assert_int_equal(fcntl(p.fd, F_SETFL, O_NONBLOCK), 0);
+	while (poll(&p, 1, 1000) == 1) {
+		ssize_t n = send(p.fd, ask + at, sizeof(ask) - 1 - at, MSG_NOSIGNAL);
+
+		if (n <= 0)
+			continue;
+		sent += (size_t)n;
+		at = (at + (size_t)n) % (sizeof(ask) - 1);
+		assert_true(sent < (64u << 20)); /* it must stop taking more */
+	}
+	assert_int_equal(number(s, "status", "limits"), 3);
+	assert_true(resident_kb(s->pid) < 64 * 1024);
+	/* A watcher that does not read is closed before it costs much. */
+	watcher = watch(s);
+	for (int i = 0; i < 20; i++) {
+		char params[80];
+
+		(void)snprintf(params, sizeof(params), "{'limit':'api','rates':'%d/min'}", 100 + i);
+		json_decref(ok(s, "set", params));
+	}
+	assert_int_equal(number(s, "status", "changes"), 1);
+	(void)close(watcher);
+	(void)close(p.fd);
+}
+
+static void
+test_crowd(void **state)
+{
+	struct server *s = *state;
+	int fds[300], served = 0;
+
+	start(s);
+	for (int i = 0; i < 300; i++)
+		fds[i] = dial(s);
+	for (int i = 0; i < 300; i++) {
+		static const char ask[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}\n";
+		json_t *j = NULL;
+
+		if (fds[i] >= 0 && put(fds[i], ask, sizeof(ask) - 1))
+			j = get(fds[i]);
+		served += j != NULL && json_object_get(j, "result") != NULL;
+		json_decref(j);
+	}
+	assert_int_equal(served, 256);
+	for (int i = 0; i < 300; i++)
+		if (fds[i] >= 0)
+			(void)close(fds[i]);
+	/* As soon as they are gone there is room; the end of one is seen in order. */
+	for (bool again = true; again;) {
+		json_t *j = call(s, "status", NULL);
+
+		again = json_object_get(j, "result") == NULL;
+		json_decref(j);
+	}
+}
+
+/* ---- permission ---- */
+
+/* In a child that is nobody: what `set` answers; 1: no connection. */
+static int
+as_nobody(struct server *s, bool *readonly)
+{
+	int fds[2], status, got = 0;
+	pid_t pid;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		char path[256];
+		json_t *j;
+		int fd, out[2];
+
+		if (setgid(NOBODY) != 0 || setuid(NOBODY) != 0)
+			_exit(2);
+		path_in(s, "default.policy", path, sizeof(path));
+		if (open(path, O_RDWR | O_CLOEXEC) != -1)
+			_exit(3);
+		fd = dial(s);
+		out[0] = 1;
+		out[1] = 1;
+		if (fd >= 0) {
+			out[0] = code(call_fd(fd, "set", "{'limit':'api','rates':'1/s'}"));
+			j = call_fd(fd, "status", NULL);
+			out[1] =
+			    json_is_true(json_object_get(json_object_get(j, "result"), "readonly"));
+		}
+		_exit(write(fds[1], out, sizeof(out)) == sizeof(out) ? 0 : 4);
+	}
+	{
+		int in[2] = { 0, 0 };
+
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), 0);
+		assert_int_equal(read(fds[0], in, sizeof(in)), sizeof(in));
+		got = in[0];
+		*readonly = in[1] != 0;
+	}
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	return got;
+}
+
+static void
+test_permission(void **state)
+{
+	struct server *s = *state;
+	char text[1024];
+	bool readonly;
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chmod(s->dir, 0755), 0);
+	/* Neither in the group: no connection. */
+	start(s);
+	assert_int_equal(as_nobody(s, &readonly), 1);
+	/* In the group, not in the admin group: look only. */
+	(void)snprintf(text, sizeof(text), "group: nogroup\nadmin_group: daemon\n%s", policy_text);
+	put_file(s, "ration.yaml", text);
+	json_decref(ok(s, "reload", NULL));
+	assert_int_equal(as_nobody(s, &readonly), -32001);
+	assert_true(readonly);
+	assert_rates(s, "api", "300/min", NULL);
+	assert_int_equal(number(s, "status", "changes"), 0);
+	/* In both, also after a restart. */
+	(void)snprintf(text, sizeof(text), "group: nogroup\nadmin_group: nogroup\n%s", policy_text);
+	put_file(s, "ration.yaml", text);
+	assert_int_equal(stop(s, SIGTERM), 0);
+	start(s);
+	assert_int_equal(as_nobody(s, &readonly), 0);
+	assert_false(readonly);
+	assert_rates(s, "api", "1/s", NULL);
+	{
+		json_t *j = ok(s, "audit", NULL);
+		json_t *e = json_array_get(json_object_get(j, "entries"), 0);
+
+		assert_string_equal(json_string_value(json_object_get(e, "who")), "nobody");
+		assert_int_equal(json_integer_value(json_object_get(e, "uid")), NOBODY);
+		json_decref(j);
+	}
+	/* A group that does not exist is a mistake. */
+	(void)snprintf(text, sizeof(text), "group: no-such-group-x\n%s", policy_text);
+	put_file(s, "ration.yaml", text);
+	assert_int_equal(code(call(s, "reload", NULL)), -32003);
+}
+
+/* ---- changes ---- */
+
+static void
+test_compare_and_set(void **state)
+{
+	struct server *s = *state;
+	json_int_t g, g2, all;
+	char params[128];
+	json_t *j;
+
+	start(s);
+	assert_rates(s, "api", "300/min", &g);
+	all = number(s, "status", "generation");
+	(void)snprintf(params, sizeof(params),
+	    "{'limit':'api','rates':'400/min, 30/s','expect':%lld,'dry_run':true}", (long long)g);
+	json_decref(ok(s, "set", params));
+	assert_rates(s, "api", "300/min", &g2);
+	assert_int_equal(g2, g);
+	(void)snprintf(params, sizeof(params),
+	    "{'limit':'api','rates':'400/min, 30/s','expect':%lld}", (long long)g);
+	j = ok(s, "set", params);
+	assert_int_equal(json_integer_value(json_object_get(j, "generation")), g + 1);
+	json_decref(j);
+	/* Who saw the old state is told the new one. */
+	j = call(s, "set", params);
+	assert_int_equal(json_integer_value(json_object_get(
+			     json_object_get(json_object_get(j, "error"), "data"), "generation")),
+	    g + 1);
+	assert_int_equal(code(j), -32002);
+	assert_rates(s, "api", "400/min, 30/s", &g2);
+	assert_int_equal(g2, g + 1);
+	assert_int_equal(number(s, "status", "generation"), all + 1);
+	json_decref(ok(s, "unset", "{'limit':'api'}"));
+	assert_rates(s, "api", "300/min", &g2);
+	assert_int_equal(g2, g + 2);
+	assert_int_equal(number(s, "status", "changes"), 0);
+}
+
+static void
+test_all_changes(void **state)
+{
+	static const char *const calls[][2] = {
+		{ "set", "{'limit':'slow','rates':'7/day','reason':'load test'}" },
+		{ "set", "{'limit':'slow','rates':'2/day','key':'a\\\\040b'}" },
+		{ "set", "{'limit':'mail','rates':'99/month','plan':'team'}" },
+		{ "plan", "{'key':'k1','plan':'team'}" },
+		{ "env", "{'key':'k2','environment':'sandbox'}" },
+		{ "share", "{'share':'1/2'}" },
+		{ "mode", "{'limit':'api','mode':'observe'}" },
+		{ "mode", "{'all':true,'mode':'enforce','for_s':3600}" },
+	};
+	const size_t n = sizeof(calls) / sizeof(calls[0]);
+	struct server *s = *state;
+	json_t *j, *before;
+	int w;
+
+	start(s);
+	w = watch(s);
+	for (size_t i = 0; i < n; i++) {
+		json_decref(ok(s, calls[i][0], calls[i][1]));
+		wait_event(w, calls[i][0]);
+	}
+	(void)close(w);
+	j = ok(s, "audit", NULL);
+	assert_int_equal(json_array_size(json_object_get(j, "entries")), n);
+	j = json_array_get(json_object_get(j, "entries"), n - 1);
+	assert_string_equal(json_string_value(json_object_get(j, "reason")), "load test");
+	assert_string_equal(json_string_value(json_object_get(j, "old")), "5/day");
+	assert_string_equal(json_string_value(json_object_get(j, "new")), "7/day");
+	/* They count: 7 x 1/2, 2 x 1/2. */
+	assert_int_equal(admitted(s, "slow", "k", 9), 3);
+	assert_int_equal(admitted(s, "slow", "a b", 9), 1);
+	/* And again after a restart, with the same generations. */
+	before = ok(s, "limits", NULL);
+	assert_int_equal(stop(s, SIGKILL), -SIGKILL);
+	start(s);
+	assert_int_equal(number(s, "status", "changes"), n);
+	j = ok(s, "limits", NULL);
+	for (size_t i = 0; i < 3; i++) {
+		json_t *x = json_array_get(json_object_get(before, "limits"), i),
+		       *y = json_array_get(json_object_get(j, "limits"), i);
+
+		(void)json_object_del(x, "counters");
+		(void)json_object_del(y, "counters");
+		assert_true(json_equal(x, y));
+	}
+	json_decref(before);
+	json_decref(j);
+	assert_int_equal(admitted(s, "slow", "k", 9), 0);
+	j = ok(s, "diff_yaml", NULL);
+	assert_non_null(strstr(json_string_value(json_object_get(j, "yaml")), "7/day"));
+	json_decref(j);
+}
+
+static void
+test_reset(void **state)
+{
+	struct server *s = *state;
+	json_t *j;
+
+	start(s);
+	assert_int_equal(admitted(s, "slow", "k 1", 9), 5);
+	j = ok(s, "reset", "{'limit':'slow','key':'k\\\\0401'}");
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(j, "old"), "used")), 5);
+	json_decref(j);
+	assert_int_equal(admitted(s, "slow", "k 1", 9), 5);
+}
+
+/* What ends, ends by itself: the policy names what follows. */
+static void
+test_temporary(void **state)
+{
+	const char *const args[] = { "--sandbox", NULL };
+	struct server *s = *state;
+	json_int_t now;
+	json_t *j;
+	int w;
+
+	start_with(s, args);
+	w = watch(s);
+	json_decref(ok(s, "set", "{'limit':'slow','rates':'6/day'}"));
+	json_decref(ok(s, "set", "{'limit':'slow','rates':'8/day','for_s':100}"));
+	assert_rates(s, "slow", "8/day", NULL);
+	now = number(s, "status", "now");
+	j = ok(s, "clock", "{'advance_s':100}");
+	assert_in_range(json_integer_value(json_object_get(j, "now")), now + 100, now + 160);
+	json_decref(j);
+	wait_event(w, "ended");
+	/* The endless one below it is in force again. */
+	assert_rates(s, "slow", "6/day", NULL);
+	assert_int_equal(number(s, "status", "changes"), 1);
+	/* The clock stays where it was moved to, over a restart, but not without --sandbox. */
+	assert_int_equal(stop(s, SIGTERM), 0);
+	start_with(s, args);
+	assert_non_null(strstr(s->log, "segment=attached"));
+	assert_true(number(s, "status", "now") >= now + 100);
+	assert_int_equal(stop(s, SIGTERM), 0);
+	start(s);
+	assert_non_null(strstr(s->log, "moved by a sandbox"));
+	(void)close(w);
+}
+
+static void
+test_month_ends(void **state)
+{
+	const char *const args[] = { "--sandbox", NULL };
+	struct server *s = *state;
+
+	start_with(s, args);
+	json_decref(ok(s, "plan", "{'key':'k','plan':'free'}"));
+	for (int month = 0; month < 30; month++) {
+		assert_int_equal(admitted(s, "mail", "k", 20), 10);
+		json_decref(ok(s, "clock", "{'advance_s':2678400}")); /* 31 days */
+	}
+}
+
+/* ---- reload ---- */
+
+static void
+test_reload(void **state)
+{
+	struct server *s = *state;
+	json_int_t g, g2, slow, slow2;
+	json_t *j;
+	int w;
+
+	start(s);
+	w = watch(s);
+	assert_rates(s, "api", "300/min", &g);
+	assert_rates(s, "slow", "5/day", &slow);
+	assert_int_equal(admitted(s, "slow", "k", 3), 3);
+	put_file(s, "ration.yaml",
+	    "plans: [free]\nenvironments: {sandbox: 0.1}\n"
+	    "limits:\n  api: 200/min\n  slow: 5/day\n");
+	assert_int_equal(kill(s->pid, SIGHUP), 0);
+	wait_event(w, "reload");
+	assert_rates(s, "api", "200/min", &g2);
+	assert_int_equal(g2, g + 1); /* compare-and-set sees a reload */
+	assert_rates(s, "slow", "5/day", &slow2);
+	assert_int_equal(slow2, slow);
+	assert_int_equal(admitted(s, "slow", "k", 9), 2);
+
+	put_file(s, "ration.yaml", "limits:\n  api: 9/minn\n  slow: 5/dayy\n");
+	assert_int_equal(kill(s->pid, SIGHUP), 0);
+	wait_event(w, "reload_refused");
+	assert_true(wait_log(s, "ration.yaml:2:"));
+	assert_true(wait_log(s, "ration.yaml:3:"));
+	j = call(s, "reload", NULL);
+	assert_int_equal(json_array_size(json_object_get(
+			     json_object_get(json_object_get(j, "error"), "data"), "mistakes")),
+	    2);
+	assert_int_equal(code(j), -32003);
+	assert_rates(s, "api", "200/min", NULL);
+	j = ok(s, "status", NULL);
+	assert_true(json_is_false(json_object_get(json_object_get(j, "last_reload"), "ok")));
+	json_decref(j);
+	/* A dry run changes nothing, whatever it finds. */
+	put_file(s, "ration.yaml", "limits:\n  api: 100/min\n");
+	json_decref(ok(s, "reload", "{'dry_run':true}"));
+	assert_rates(s, "api", "200/min", NULL);
+	json_decref(ok(s, "reload", NULL));
+	assert_rates(s, "api", "100/min", NULL);
+	assert_rates(s, "slow", "", NULL);
+	(void)close(w);
+}
+
+/* A live change about a limit that the files drop stops neither reload nor start. */
+static void
+test_dormant(void **state)
+{
+	struct server *s = *state;
+	json_t *j, *one;
+
+	start(s);
+	json_decref(ok(s, "set", "{'limit':'slow','rates':'7/day'}"));
+	json_decref(ok(s, "set", "{'limit':'api','rates':'8/min'}"));
+	put_file(s, "ration.yaml", "limits:\n  api: 300/min\n");
+	json_decref(ok(s, "reload", NULL));
+	assert_true(wait_log(s, "cannot apply"));
+	assert_rates(s, "api", "8/min", NULL);
+	assert_int_equal(stop(s, SIGTERM), 0);
+	start(s);
+	j = ok(s, "changes", NULL);
+	assert_int_equal(json_array_size(json_object_get(j, "changes")), 2);
+	one = json_array_get(json_object_get(j, "changes"), 1);
+	assert_string_equal(json_string_value(json_object_get(one, "limit")), "slow");
+	assert_true(json_is_false(json_object_get(one, "in_force")));
+	json_decref(j);
+	put_file(s, "ration.yaml", policy_text);
+	json_decref(ok(s, "reload", NULL));
+	assert_rates(s, "slow", "7/day", NULL);
+}
+
+/* ---- durability ---- */
+
+/* Killed at any moment: what was answered is there, what is there was asked for. */
+static void
+test_kill_loop(void **state)
+{
+	struct server *s = *state;
+	int acked = 0, asked = 0;
+	unsigned seed = (unsigned)time(NULL);
+
+	print_message("seed %u\n", seed);
+	for (int round = 0; round < 20; round++) {
+		struct timespec when = { 0, 0 };
+		pid_t killer;
+		int fd;
+
+		start(s);
+		if (asked > 0) {
+			json_t *j = ok(s, "changes", NULL), *one;
+			char text[32];
+			int got = 0;
+
+			one = json_array_get(json_object_get(j, "changes"), 0);
+			(void)snprintf(text, sizeof(text), "%s",
+			    json_string_value(json_array_get(json_object_get(one, "rates"), 0)));
+			got = atoi(text);
+			assert_in_range(got, acked, asked);
+			json_decref(j);
+			j = ok(s, "audit", "{'limit_n':1}");
+			one = json_array_get(json_object_get(j, "entries"), 0);
+			assert_int_equal(atoi(json_string_value(json_object_get(one, "new"))), got);
+			json_decref(j);
+			(void)snprintf(text, sizeof(text), "%d/hour", got);
+			assert_rates(s, "api", text, NULL);
+			acked = got;
+		}
+		when.tv_nsec = (long)(rand_r(&seed) % 40) * 1000000;
+		killer = fork();
+		assert_true(killer >= 0);
+		if (killer == 0) {
+			(void)nanosleep(&when, NULL);
+			(void)kill(s->pid, SIGKILL);
+			_exit(0);
+		}
+		fd = dial(s);
+		for (;;) {
+			char params[80];
+			json_t *j;
+
+			(void)snprintf(params, sizeof(params),
+			    "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"set\",\"params\":");
+			assert_true(asked < 9000000);
+			asked = asked < acked ? acked + 1 : asked + 1;
+			char line[256];
+			int n = snprintf(line, sizeof(line),
+			    "%s{\"limit\":\"api\",\"rates\":\"%d/h\"}}\n", params, asked);
+
+			if (!put(fd, line, (size_t)n) || (j = get(fd)) == NULL)
+				break;
+			assert_int_equal(code(j), 0);
+			acked = asked;
+		}
+		(void)close(fd);
+		assert_int_equal(waitpid(killer, NULL, 0), killer);
+		assert_int_equal(reap(s), -SIGKILL);
+	}
+	print_message("%d changes acknowledged\n", acked);
+	assert_true(acked > 0);
+}
+
+/* No room on the disk: refused, and the policy is the old one. */
+static void
+test_not_durable(void **state)
+{
+	struct server *s = *state;
+	struct rlimit old, none;
+
+	start(s);
+	json_decref(ok(s, "set", "{'limit':'api','rates':'10/min'}"));
+	assert_int_equal(prlimit(s->pid, RLIMIT_FSIZE, NULL, &old), 0);
+	none = old;
+	none.rlim_cur = 1;
+	assert_int_equal(prlimit(s->pid, RLIMIT_FSIZE, &none, NULL), 0);
+	assert_int_equal(code(call(s, "set", "{'limit':'api','rates':'20/min'}")), -32603);
+	assert_int_equal(code(call(s, "mode", "{'all':true,'mode':'off'}")), -32603);
+	assert_int_equal(code(call(s, "reload", NULL)), -32603);
+	assert_rates(s, "api", "10/min", NULL);
+	assert_int_equal(prlimit(s->pid, RLIMIT_FSIZE, &old, NULL), 0);
+	json_decref(ok(s, "set", "{'limit':'api','rates':'30/min'}"));
+	assert_int_equal(stop(s, SIGKILL), -SIGKILL);
+	start(s);
+	assert_rates(s, "api", "30/min", NULL);
+}
+
+/* A database of somebody else's, or from a later version. */
+static void
+test_foreign_state(void **state)
+{
+	struct server *s = *state;
+
+	put_file(s, "default.db",
+	    "this is no database, but it is long enough to be looked at: "
+	    "one hundred bytes make a header of SQLite and here they are");
+	spawn(s, NULL);
+	assert_int_equal(reap(s), 1);
+	assert_non_null(strstr(s->log, "default.db"));
+	assert_false(exists(s, "default.counters"));
+}
+
+int
+main(int argc, char **argv)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_check),
+		T(test_options),
+		T(test_second_refused),
+		T(test_clean_end),
+		T(test_notify),
+		T(test_squatters),
+		T(test_restart_keeps_usage),
+		T(test_bad_segments),
+		T(test_status),
+		T(test_garbage),
+		T(test_lines),
+		T(test_deaf_client),
+		T(test_crowd),
+		T(test_permission),
+		T(test_compare_and_set),
+		T(test_all_changes),
+		T(test_reset),
+		T(test_temporary),
+		T(test_month_ends),
+		T(test_reload),
+		T(test_dormant),
+		T(test_kill_loop),
+		T(test_not_durable),
+		T(test_foreign_state),
+	};
+#undef T
+	struct rlimit files;
+
+	if (argc < 2) {
+		(void)fprintf(stderr, "usage: test_daemon RATIOND [TEST]\n");
+		return 2;
+	}
+	program = argv[1];
+	if (argc > 2)
+		cmocka_set_test_filter(argv[2]);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < 1024) {
+		files.rlim_cur = files.rlim_max < 1024 ? files.rlim_max : 1024;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
+	(void)umask(022);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
