@@ -145,14 +145,38 @@ scope_options(const char *what, const struct args *a, json_t *params)
 	return EXIT_OK;
 }
 
+/* What was: the member that the change is about, and how long it would have held. */
+static char *
+old_text(const json_t *old)
+{
+	static const char *const members[] = { "rates", "mode", "plan", "environment", "share",
+		"used" };
+	const json_t *v = old, *until = json_object_get(old, "until");
+	char *text, *whole, when[TIME_MAX];
+
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]) && json_is_object(old); i++)
+		if ((v = json_object_get(old, members[i])) != NULL)
+			break;
+	if (json_is_string(v) && *json_string_value(v) == 0)
+		return strdup("none");
+	text = value_text(v);
+	if (!text || !json_is_integer(until))
+		return text;
+	if (asprintf(&whole, "%s until %s", text, time_text(json_integer_value(until), when)) < 0)
+		return text;
+	free(text);
+	return whole;
+}
+
 /* What an answer to a change has in it, for people. */
 static void
 print_change(const char *target, const char *now, const json_t *result, bool dry)
 {
-	char *old = value_text(json_object_get(result, "old"));
+	char *old = old_text(json_object_get(result, "old"));
+	bool used = json_object_get(json_object_get(result, "old"), "used") != NULL;
 
 	print_text(stdout, target);
-	printf(": %s -> ", old ? old : "-");
+	printf(": %s%s -> ", old ? old : "-", used ? " used" : "");
 	print_text(stdout, now);
 	if (dry)
 		fputs(" (dry run: nothing was changed)", stdout);
@@ -264,7 +288,7 @@ cmd_reset(struct ctx *c, const struct args *a)
 		return EXIT_USAGE;
 	}
 	snprintf(target, sizeof(target), "%s of key %s", a->pos[0], a->pos[1]);
-	return change(c, "reset", "reset", target, "used 0", params);
+	return change(c, "reset", "reset", target, "0 used", params);
 }
 
 /* plan and env: a key and a name, - for none. */
