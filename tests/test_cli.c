@@ -202,7 +202,8 @@ run(const char *first, ...)
 #define RUN(want, ...) \
 	do { \
 		if (run(__VA_ARGS__ __VA_OPT__(, ) NULL) != (want)) \
-			fail_msg("exit %d, expected %d\n%s%s", ran.code, (want), ran.out, ran.err); \
+			fail_msg( \
+			    "exit %d, expected %d\n%s%s", ran.code, (want), ran.out, ran.err); \
 	} while (0)
 
 /* What was printed, as one JSON value; the caller's. */

@@ -288,6 +288,11 @@ test_keys(void **state)
 	assert_int_equal(key_parse(text, back), -1);
 	assert_int_equal(key_parse("", back), -1);
 	assert_int_equal(key_parse("\\", back), -1);
+	assert_int_equal(key_parse("corp\\ann", back), -1);
+	assert_int_equal(key_parse("x\\400", back), -1);
+	assert_int_equal(key_parse("x\\04", back), -1);
+	assert_int_equal(key_parse("a\\\\b c", back), 5);
+	assert_memory_equal(back, "a\\b c", 5);
 }
 
 int

@@ -47,13 +47,31 @@ key_text(const void *key, size_t len, char buf[KEY_TEXT_MAX])
 	return n < 0 ? 0 : (size_t)n;
 }
 
+/*
+ * Every backslash begins \ooo or \\.  strunvis(3) takes more, and drops the backslash of
+ * what it does not know: that would be another key than the one that was typed.
+ */
+static bool
+escapes_known(const char *s)
+{
+	while ((s = strchr(s, '\\')) != NULL) {
+		if (s[1] == '\\')
+			s += 2;
+		else if (s[1] >= '0' && s[1] <= '3' && strspn(s + 2, "01234567") >= 2)
+			s += 4;
+		else
+			return false;
+	}
+	return true;
+}
+
 int
 key_parse(const char *text, unsigned char key[256])
 {
 	char out[KEY_TEXT_MAX];
 	int n;
 
-	if (strlen(text) >= sizeof(out))
+	if (strlen(text) >= sizeof(out) || !escapes_known(text))
 		return -1;
 	n = strunvis(out, text);
 	if (n < 1 || n > (int)RATION_KEY_MAX)
