@@ -58,6 +58,15 @@ context(const struct segment *seg, const struct policy_ref *p, uint64_t slot, ui
 	x->precise = true;
 }
 
+/* 30 of 300 a minute left is nearer to a denial than 20 of 20 a second. */
+static double
+share_used(const ration_rate_t *r)
+{
+	if (r->limit_units == RATION_UNLIMITED)
+		return -1;
+	return r->limit_units == 0 ? 1e30 : (double)r->used / (double)r->limit_units;
+}
+
 bool
 view_row(const struct segment *seg, uint64_t slot, uint64_t now_ns, struct row *out)
 {
@@ -94,7 +103,7 @@ view_row(const struct segment *seg, uint64_t slot, uint64_t now_ns, struct row *
 		cell_report(&x, r, &l, 0, &out->rates[i]);
 		if (l.used >= r->units)
 			cell_retry(&x, i, r, &l, 1, &out->rates[i]);
-		if (out->rates[i].remaining < out->rates[out->deciding].remaining)
+		if (share_used(&out->rates[i]) > share_used(&out->rates[out->deciding]))
 			out->deciding = (uint8_t)i;
 	}
 	return policy_intact(&p)
