@@ -401,8 +401,9 @@ fill_dialog(struct stage *st)
 	d->touches[SCOPE_KEY] = 1;
 	d->touches[SCOPE_PLAN] = 412;
 	d->touches[SCOPE_LIMIT] = 90210;
-	d->used_units = 188;
-	d->used_ns = UINT64_C(60000000000);
+	d->now[0].units = 188;
+	d->now[0].window_ns = UINT64_C(60000000000);
+	d->nnow = 1;
 	d->generation = 5;
 	dialog_open(d, DIALOG_EDIT);
 	st->t.dialog_open = true;

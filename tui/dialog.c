@@ -333,30 +333,47 @@ draw_scope(const struct dialog *d, struct place *p)
 	}
 }
 
-/* What the change would do at once, as far as this key's figures tell. */
+/* What this key has used in a window of that length; UINT64_MAX: not known. */
+static uint64_t
+used_in(const struct dialog *d, uint64_t window_ns)
+{
+	for (unsigned i = 0; i < d->nnow; i++) {
+		if (d->now[i].window_ns == window_ns && window_ns != 0)
+			return d->now[i].units;
+	}
+	return UINT64_MAX;
+}
+
+/* What the change would do at once, as far as this key's figures tell: the worst of the rates. */
 static void
 draw_effect(const struct dialog *d, struct place *p)
 {
 	struct rate_spec r[RATION_RATES_MAX];
-	char err[128];
+	char err[200];
 	int n = rate_parse_list(d->rates.text, r, RATION_RATES_MAX, err, sizeof(err));
+	uint64_t least = UINT64_MAX, least_used = 0;
 
 	screen_text(p->s, p->y, p->x, p->width, LOOK_PLAIN, "");
-	if (d->used_ns == 0)
-		return;
 	for (int i = 0; i < n; i++) {
-		if (r[i].window_ns != d->used_ns || r[i].units == RATION_UNLIMITED)
+		uint64_t used = used_in(d, r[i].window_ns);
+
+		if (used == UINT64_MAX || r[i].units == RATION_UNLIMITED)
 			continue;
-		if (d->used_units >= r[i].units)
+		if (used >= r[i].units) {
 			screen_printf(p->s, p->y, p->x, p->width, LOOK_WARN,
-			    "Effect   over at once: %llu used of %llu",
-			    (unsigned long long)d->used_units, (unsigned long long)r[i].units);
-		else
-			screen_printf(p->s, p->y, p->x, p->width, LOOK_PLAIN,
-			    "Effect   %llu used now, %llu left", (unsigned long long)d->used_units,
-			    (unsigned long long)(r[i].units - d->used_units));
-		return;
+			    "Effect   over at once: %llu used of %llu", (unsigned long long)used,
+			    (unsigned long long)r[i].units);
+			return;
+		}
+		if (r[i].units - used < least) {
+			least = r[i].units - used;
+			least_used = used;
+		}
 	}
+	if (least != UINT64_MAX)
+		screen_printf(p->s, p->y, p->x, p->width, LOOK_PLAIN,
+		    "Effect   %llu used now, %llu left", (unsigned long long)least_used,
+		    (unsigned long long)least);
 }
 
 static void

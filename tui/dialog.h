@@ -34,9 +34,13 @@ struct dialog {
 	char plan[RATION_NAME_MAX + 1];       /* "": SCOPE_PLAN not offered */
 	char current[SCOPES][RATES_TEXT_MAX]; /* rates in force, per scope */
 	int64_t touches[SCOPES];              /* keys; -1: not known */
-	char used[64];                        /* of a reset: "97 of 100" */
-	uint64_t used_units;                  /* of an edit of a key: in the window of used_ns */
-	uint64_t used_ns;                     /* 0: not known */
+	char used[128];                       /* of a reset: "97 of 300, 3 of 30" */
+	/* Of an edit of a key: what is used in each window now. */
+	struct {
+		uint64_t units;
+		uint64_t window_ns;
+	} now[RATION_RATES_MAX];
+	unsigned nnow;
 	int64_t generation; /* of the limit, when `current` was read; -1: unknown */
 	enum dialog_scope scope;
 	enum dialog_focus focus;

@@ -102,22 +102,33 @@ allowed(struct top *t)
 	return false;
 }
 
+/* What the key has used, rate by rate: "97 of 300, 3 of 30". */
 static void
-fill_key(struct top *t, struct dialog *d, const struct model_row *row)
+fill_used(struct dialog *d, const ration_rate_t *rates, unsigned n)
 {
-	const ration_rate_t *r = &row->row.rates[row->row.deciding % RATION_RATES_MAX];
+	size_t at = 0;
 
+	d->nnow = 0;
+	d->used[0] = '\0';
+	for (unsigned i = 0; i < n && i < RATION_RATES_MAX && at < sizeof(d->used); i++) {
+		char used[32], limit[32] = "unlimited";
+
+		text_grouped(rates[i].used, used, sizeof(used));
+		if (rates[i].limit_units != RATION_UNLIMITED)
+			text_grouped(rates[i].limit_units, limit, sizeof(limit));
+		at += (size_t)snprintf(d->used + at, sizeof(d->used) - at, "%s%s of %s",
+		    i > 0 ? ", " : "", used, limit);
+		d->now[d->nnow].units = rates[i].used;
+		d->now[d->nnow++].window_ns = rates[i].window_ns;
+	}
+}
+
+static void
+fill_key(struct dialog *d, const struct model_row *row)
+{
 	rates_text(row->row.rates, row->row.nrates, d->current[SCOPE_KEY], RATES_TEXT_MAX);
 	snprintf(d->plan, sizeof(d->plan), "%s", row->plan);
-	if (row->row.nrates == 0)
-		return;
-	d->used_units = r->used;
-	d->used_ns = r->window_ns;
-	if (r->limit_units == RATION_UNLIMITED)
-		snprintf(d->used, sizeof(d->used), "%llu", (unsigned long long)r->used);
-	else
-		snprintf(d->used, sizeof(d->used), "%llu of %llu", (unsigned long long)r->used,
-		    (unsigned long long)r->limit_units);
+	fill_used(d, row->row.rates, row->row.nrates);
 }
 
 /* Id of a limit by its name in the mapping, UINT32_MAX: none. */
@@ -151,7 +162,7 @@ edit_open(struct top *t, const struct key_ref *key, const char *limit)
 			return;
 		}
 		snprintf(d->key, sizeof(d->key), "%s", key->text);
-		fill_key(t, d, &row);
+		fill_key(d, &row);
 	} else {
 		snprintf(d->limit, sizeof(d->limit), "%s", limit);
 	}
@@ -178,7 +189,7 @@ edit_reset(struct top *t, const struct key_ref *key)
 	t->target = *key;
 	snprintf(d->limit, sizeof(d->limit), "%s", key->limit);
 	snprintf(d->key, sizeof(d->key), "%s", key->text);
-	fill_key(t, d, &row);
+	fill_key(d, &row);
 	d->generation = -1;
 	dialog_open(d, DIALOG_RESET);
 	t->dialog_open = true;
@@ -262,7 +273,7 @@ edit_undo(struct top *t)
 		return;
 	answer = daemon_call(t, t->undo.method, json_incref(t->undo.params), &e);
 	if (answer != NULL)
-		top_note(t, LOOK_GOOD, "[Undo ok] %s", t->undo.what);
+		top_note(t, LOOK_GOOD, "[Undo ok] taken back: %s", t->undo.what);
 	else if (e.code == RPC_CONFLICT)
 		top_note(t, LOOK_BAD, "not undone: somebody changed %s meanwhile", t->undo.what);
 	else
@@ -341,7 +352,7 @@ conflict(struct top *t)
 	}
 	if (d->key[0] != '\0' &&
 	    model_row_of(&t->model, t->target.slot, t->target.birth, t->now.shared_ns, &row))
-		fill_key(t, d, &row);
+		fill_key(d, &row);
 	if (!d->rates_typed)
 		field_set(&d->rates, d->current[d->scope]);
 	dialog_note(d, "Changed meanwhile by %s; y again to change it all the same", who);

@@ -114,8 +114,7 @@ add_origin(struct top *t, struct detail_text *d, const struct model_row *row)
 		add(d, LOOK_PLAIN, "Until   %s (in %s)", until, span);
 	}
 	if (policy_limit(&p, row->row.limit, &def))
-		add(d, LOOK_PLAIN, "Limit   %s, defined at %s", row->limit,
-		    policy_string(&p, def.origin, &len));
+		add(d, LOOK_PLAIN, "Defined %s", policy_string(&p, def.origin, &len));
 }
 
 static void
