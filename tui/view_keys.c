@@ -325,14 +325,15 @@ draw_header(struct top *t, const struct layout *l, int y)
 	screen_text(t->s, y, 0, screen_cols(t->s), LOOK_REVERSE, "");
 	for (int i = 0; i < l->n; i++) {
 		const struct column_def *c = &columns[l->col[i]];
-		int width = l->width[i] -
-		    (l->col[i] == COL_USE ? SIGN_WIDTH + (l->bar ? BAR_WIDTH + 1 : 0) : 0);
+		/* The sign's and the bar's room beside USE% belongs to no header. */
+		int width = l->col[i] == COL_USE ? c->width : l->width[i];
 		bool sorted = l->col[i] == t->model.sort;
 		int look = LOOK_REVERSE | (sorted ? LOOK_BOLD | LOOK_UNDERLINE : 0);
+		char text[32];
 
-		screen_printf(t->s, y, x, width + (l->col[i] == COL_USE ? 1 : 0), look,
-		    c->numeric ? "%*s%s" : "%-*s%s", c->numeric ? width : 0, c->header,
+		snprintf(text, sizeof(text), "%s%s", c->header,
 		    sorted ? (t->model.invert ? "^" : "v") : "");
+		screen_printf(t->s, y, x, width, look, "%*s", c->numeric ? width : -width, text);
 		x += l->width[i] + 1;
 	}
 }
