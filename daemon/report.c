@@ -107,12 +107,19 @@ shown(const void *text, size_t len)
 {
 	static char ring[8][4 * SHOWN_MAX + 4];
 	static unsigned turn;
-	char *buf = ring[turn++ % 8];
-	bool cut = len > SHOWN_MAX;
-	int n = strvisx(buf, text, cut ? SHOWN_MAX : len, VIS_OCTAL | VIS_TAB | VIS_NL);
+	const unsigned char *p = text;
+	char *buf = ring[turn++ % 8], *out = buf;
 
-	if (cut)
-		memcpy(buf + n, "...", 4);
+	/* Not strvis(): what was typed with escapes should be seen as it was typed. */
+	for (size_t i = 0; i < len && i < SHOWN_MAX; i++) {
+		if (p[i] >= ' ' && p[i] < 0x7f)
+			*out++ = (char)p[i];
+		else
+			out += sprintf(out, "\\%03o", p[i]);
+	}
+	*out = '\0';
+	if (len > SHOWN_MAX)
+		memcpy(out, "...", 4);
 	return buf;
 }
 

@@ -138,6 +138,11 @@ get_name(struct loader *l, const struct node *n, size_t max, const char *what)
 
 	if (!get_text(l, n, what))
 		return false;
+	if (strcmp(n->text, "none") == 0 || strcmp(n->text, "custom") == 0) {
+		report_add(&l->r, n->mark, "found %s, expected %s: that word means something else",
+		    shown_node(n), what);
+		return false;
+	}
 	if (n->len <= max && strspn(n->text, allowed) == n->len && n->text[0] != '-')
 		return true;
 	report_add(&l->r, n->mark,
