@@ -42,9 +42,20 @@ column_find(const char *name, size_t len)
 size_t
 key_text(const void *key, size_t len, char buf[KEY_TEXT_MAX])
 {
-	int n = strvisx(buf, key, len > RATION_KEY_MAX ? RATION_KEY_MAX : len, KEY_VIS);
+	const unsigned char *k = key;
+	size_t plain = 0;
+	int n;
 
-	return n < 0 ? 0 : (size_t)n;
+	if (len > RATION_KEY_MAX)
+		len = RATION_KEY_MAX;
+	/* Most keys are plain text, and a filter looks at a million of them. */
+	for (; plain < len && k[plain] > 0x20 && k[plain] < 0x7f && k[plain] != '\\'; plain++)
+		buf[plain] = (char)k[plain];
+	buf[plain] = 0;
+	if (plain == len)
+		return len;
+	n = strvisx(buf + plain, (const char *)k + plain, len - plain, KEY_VIS);
+	return n < 0 ? plain : plain + (size_t)n;
 }
 
 /*
@@ -264,6 +275,8 @@ text_of(const struct model_row *r, enum column c, char *buf, size_t size)
 
 	switch (c) {
 	case COL_KEY:
+		if (size >= KEY_TEXT_MAX)
+			return (int)key_text(r->row.key, r->row.key_len, buf);
 		key_text(r->row.key, r->row.key_len, key);
 		return snprintf(buf, size, "%s", key);
 	case COL_LIMIT:

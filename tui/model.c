@@ -38,9 +38,10 @@ struct scan {
 	uint64_t now_ns;
 	int64_t now_s;
 	uint64_t mono_s;
-	double per_s; /* 1 / s since the scan before; 0: unknown */
-	bool collect; /* the list is made anew (not held) */
-	bool rows;    /* every row is wanted, for `over` */
+	double per_s;                       /* 1 / s since the scan before; 0: unknown */
+	bool collect;                       /* the list is made anew (not held) */
+	bool rows;                          /* every row is wanted, for `over` */
+	char (*names)[RATION_NAME_MAX + 1]; /* limits' names met so far, by id; NULL: not kept */
 	struct model_row row;
 };
 
@@ -255,12 +256,14 @@ limit_name(const struct policy_ref *p, uint32_t id, char out[RATION_NAME_MAX + 1
 	    (int)(len > RATION_NAME_MAX ? RATION_NAME_MAX : len), s);
 }
 
+/* Key and limit; names are looked up once a scan. */
 static bool
-read_key(const struct segment *seg, const struct policy_ref *p, uint64_t slot, struct model_row *r)
+read_key(struct scan *s, uint64_t slot)
 {
+	struct model_row *r = &s->row;
 	uint32_t limit;
 	uint64_t birth;
-	int len = table_key(seg, slot, r->row.key, &limit, &birth);
+	int len = table_key(s->m->seg, slot, r->row.key, &limit, &birth);
 
 	if (len < 0)
 		return false;
@@ -268,7 +271,13 @@ read_key(const struct segment *seg, const struct policy_ref *p, uint64_t slot, s
 	r->row.key_len = (uint8_t)len;
 	r->row.limit = limit;
 	r->row.birth = birth;
-	limit_name(p, limit, r->limit);
+	if (!s->names || limit >= LIMITS_MAX) {
+		limit_name(&s->policy, limit, r->limit);
+		return true;
+	}
+	if (!s->names[limit][0])
+		limit_name(&s->policy, limit, s->names[limit]);
+	memcpy(r->limit, s->names[limit], sizeof(r->limit));
 	return true;
 }
 
@@ -435,7 +444,7 @@ scan_slot(struct scan *s, uint64_t slot)
 	if (m->filter) {
 		pass = filter_match_early(m->filter, r, have ? NEED_ROW : NEED_TOTALS);
 		if (pass < 0) {
-			if (!read_key(m->seg, &s->policy, slot, r))
+			if (!read_key(s, slot))
 				return;
 			pass = filter_match_early(m->filter, r, have ? NEED_ROW : NEED_KEY);
 		}
@@ -454,7 +463,7 @@ scan_slot(struct scan *s, uint64_t slot)
 		return;
 	if (wanted(s) == NEED_ROW && !scan_row(s, slot, &have))
 		return;
-	if (!have && wanted(s) == NEED_KEY && !read_key(m->seg, &s->policy, slot, r))
+	if (!have && wanted(s) == NEED_KEY && !read_key(s, slot))
 		return;
 	collect(m, r);
 }
@@ -562,7 +571,9 @@ model_refresh(struct model *m, uint64_t now_ns, uint64_t mono_ns, bool force)
 	s.per_s = m->scanned && m->prev && elapsed > 0 ? 1e9 / (double)elapsed : 0;
 	s.collect = !m->scanned || mono_ns >= m->hold_ns;
 	s.rows = m->count_over;
+	s.names = calloc(LIMITS_MAX, sizeof(*s.names));
 	run(&s);
+	free(s.names);
 	m->over_known = s.rows;
 	m->rates_known = s.per_s > 0;
 	m->scanned = true;
