@@ -105,6 +105,9 @@ client_open(struct client *c, const struct paths *p, struct rpc_error *e)
 		return 0;
 	err = errno;
 	client_close(c);
+	if (err == EACCES || err == EPERM)
+		return fail(e, RPC_PERMISSION, "%s: %s: it is for the group of the instance",
+		    p->socket, strerror(err));
 	return fail(e, RPC_DOWN, "%s: %s", p->socket, strerror(err));
 }
 

@@ -199,8 +199,7 @@ cmd_watch(struct ctx *c, const struct args *a)
 		}
 	}
 	client_close(&client);
-	if (rc)
-		complain("watch: no service: %s; start it with: rationd", e.text);
+	rc = rc ? complain_rpc(c, "watch", &e) : EXIT_OK;
 	rpc_error_clear(&e);
-	return rc ? EXIT_SERVICE : EXIT_OK;
+	return rc;
 }

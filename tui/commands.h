@@ -130,6 +130,8 @@ COMMANDS(X)
  * all mistakes included, said on stderr.
  */
 int rpc(struct ctx *c, const char *what, const char *method, json_t *params, json_t **result);
+/* Say what went wrong in a call, and what to do; the exit code. */
+int complain_rpc(struct ctx *c, const char *what, const struct rpc_error *e);
 /* One JSON value and a newline on stdout. */
 void print_json(const json_t *value);
 /* Text from elsewhere, for a terminal: control characters as \ooo. */

@@ -147,7 +147,7 @@ complain_conflict(const char *what, const struct rpc_error *e)
 	free(now);
 }
 
-static int
+int
 complain_rpc(struct ctx *c, const char *what, const struct rpc_error *e)
 {
 	fflush(stdout);
