@@ -11,13 +11,13 @@
  */
 #include "model.h"
 
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "entries.h"
 #include "filter.h"
+#include "rows.h"
 #include "table.h"
 
 /* prev.admitted_at: admitted(44) idle(1) moved(19) */
@@ -28,8 +28,6 @@
 #define PREV_ADMITTED(p) ((p)->admitted_at >> 20)
 #define PREV_DENIED(p) ((p)->denied_birth >> 28)
 #define BIRTH_MASK ((UINT64_C(1) << 28) - 1)
-
-#define ROW_TRIES 4u /* a policy change or a recycling under us: look again */
 
 /* What one pass carries along. */
 struct scan {
@@ -64,16 +62,6 @@ model_init(struct model *m, const struct segment *seg, bool rates)
 	return RATION_ENOMEM;
 }
 
-static void
-entries_clear(struct model *m)
-{
-	for (size_t i = 0; i < m->nentries; i++) {
-		free(m->entries[i].text);
-		m->entries[i].text = NULL;
-	}
-	m->nentries = 0;
-}
-
 void
 model_free(struct model *m)
 {
@@ -85,175 +73,6 @@ model_free(struct model *m)
 	m->prev = NULL;
 	m->nokey = NULL;
 	m->cap = 0;
-}
-
-/* ---- order ---- */
-
-/* Numbers from the largest; NAN last either way. */
-static uint64_t
-order_of(double v, bool invert)
-{
-	uint64_t bits;
-
-	if (isnan(v))
-		return 0;
-	if (v < 0)
-		v = 0;
-	memcpy(&bits, &v, sizeof(bits));
-	return invert ? UINT64_MAX - bits : bits + 1;
-}
-
-/* Texts are kept as length (2 bytes) and bytes. */
-static unsigned char *
-order_text(const void *bytes, size_t len)
-{
-	unsigned char *t = malloc(len + 2);
-
-	if (!t)
-		return NULL;
-	t[0] = (unsigned char)(len >> 8);
-	t[1] = (unsigned char)len;
-	memcpy(t + 2, bytes, len);
-	return t;
-}
-
-static int
-text_compare(const unsigned char *a, const unsigned char *b)
-{
-	size_t la = (size_t)(a[0] << 8 | a[1]), lb = (size_t)(b[0] << 8 | b[1]);
-	int c = memcmp(a + 2, b + 2, la < lb ? la : lb);
-
-	return c ? c : la < lb ? -1 : la > lb;
-}
-
-/* < 0: a comes before b. */
-static int
-entry_compare(const struct entry *a, const struct entry *b, bool invert)
-{
-	int c;
-
-	if (a->text && b->text) {
-		c = text_compare(a->text, b->text);
-		if (c)
-			return invert ? -c : c;
-	} else if (a->order != b->order) {
-		return a->order > b->order ? -1 : 1;
-	}
-	return a->slot < b->slot ? -1 : a->slot > b->slot;
-}
-
-static int
-entry_sort(const void *a, const void *b, void *arg)
-{
-	return entry_compare(a, b, ((const struct model *)arg)->invert);
-}
-
-/* A heap with the last in order on top, so that it is the one to go. */
-static void
-heap_down(struct model *m, size_t i)
-{
-	for (;;) {
-		size_t child = 2 * i + 1;
-		struct entry t;
-
-		if (child >= m->nentries)
-			return;
-		if (child + 1 < m->nentries &&
-		    entry_compare(&m->entries[child + 1], &m->entries[child], m->invert) > 0)
-			child++;
-		if (entry_compare(&m->entries[child], &m->entries[i], m->invert) <= 0)
-			return;
-		t = m->entries[i];
-		m->entries[i] = m->entries[child];
-		m->entries[child] = t;
-		i = child;
-	}
-}
-
-static bool
-entries_reserve(struct model *m)
-{
-	size_t cap = m->cap ? m->cap * 2 : 64;
-	struct entry *e;
-
-	if (m->nentries < m->cap)
-		return true;
-	e = reallocarray(m->entries, cap, sizeof(*e));
-	if (!e)
-		return false;
-	m->entries = e;
-	m->cap = cap;
-	return true;
-}
-
-static bool
-entry_text(struct entry *e, const struct model_row *r, enum column sort)
-{
-	char buf[KEY_TEXT_MAX];
-	int n;
-
-	if (sort == COL_KEY) {
-		e->text = order_text(r->row.key, r->row.key_len);
-		return e->text;
-	}
-	n = column_raw(r, sort, buf, sizeof(buf));
-	e->text = order_text(buf, n < 0 ? 0 : (size_t)n);
-	return e->text;
-}
-
-/* Out of memory leaves a key out; nothing else could be shown of it anyway. */
-static void
-collect(struct model *m, const struct model_row *r)
-{
-	struct entry e = {
-		.slot = (uint32_t)r->row.slot,
-		.birth = (uint32_t)r->row.birth,
-		.allow_s = r->allow_s,
-		.deny_s = r->deny_s,
-		.last_s = r->last_s,
-	};
-
-	if (m->want == 0)
-		return;
-	if (columns[m->sort].numeric)
-		e.order = order_of(column_number(r, m->sort), m->invert);
-	else if (!entry_text(&e, r, m->sort))
-		return;
-	if (m->nentries < m->want) {
-		if (!entries_reserve(m)) {
-			free(e.text);
-			return;
-		}
-		m->entries[m->nentries++] = e;
-		if (m->nentries == m->want)
-			for (size_t i = m->want / 2; i-- > 0;)
-				heap_down(m, i);
-		return;
-	}
-	if (entry_compare(&e, &m->entries[0], m->invert) >= 0) {
-		free(e.text);
-		return;
-	}
-	free(m->entries[0].text);
-	m->entries[0] = e;
-	heap_down(m, 0);
-}
-
-/* ---- reading a key ---- */
-
-static void
-limit_name(const struct policy_ref *p, uint32_t id, char out[RATION_NAME_MAX + 1])
-{
-	struct limit_def def;
-	size_t len;
-	const char *s;
-
-	out[0] = 0;
-	if (!policy_limit(p, id, &def))
-		return;
-	s = policy_string(p, def.name, &len);
-	snprintf(out, RATION_NAME_MAX + 1, "%.*s",
-	    (int)(len > RATION_NAME_MAX ? RATION_NAME_MAX : len), s);
 }
 
 /* Key and limit; names are looked up once a scan. */
@@ -272,37 +91,13 @@ read_key(struct scan *s, uint64_t slot)
 	r->row.limit = limit;
 	r->row.birth = birth;
 	if (!s->names || limit >= LIMITS_MAX) {
-		limit_name(&s->policy, limit, r->limit);
+		row_limit_name(&s->policy, limit, r->limit);
 		return true;
 	}
 	if (!s->names[limit][0])
-		limit_name(&s->policy, limit, s->names[limit]);
+		row_limit_name(&s->policy, limit, s->names[limit]);
 	memcpy(r->limit, s->names[limit], sizeof(r->limit));
 	return true;
-}
-
-static bool
-read_row(const struct segment *seg, uint64_t slot, uint64_t now_ns, struct model_row *r)
-{
-	for (unsigned i = 0; i < ROW_TRIES; i++) {
-		struct policy_ref p;
-
-		if (!policy_current(seg->policy, &p))
-			return false;
-		if (!view_row(seg, slot, now_ns, &r->row)) {
-			if (table_key(seg, slot, r->row.key, &r->row.limit, &r->row.birth) < 0)
-				return false;
-			continue;
-		}
-		limit_name(&p, r->row.limit, r->limit);
-		snprintf(r->plan, sizeof(r->plan), "%s", policy_plan_name(&p, r->row.plan));
-		snprintf(r->env, sizeof(r->env), "%s", policy_env_name(&p, r->row.env));
-		if (r->row.version == p.version && policy_intact(&p)) {
-			r->now_s = clock_unix(seg->policy, now_ns) / 1000000000;
-			return true;
-		}
-	}
-	return false;
 }
 
 /* ---- the pass ---- */
@@ -368,7 +163,7 @@ scan_row(struct scan *s, uint64_t slot, bool *have)
 
 	if (*have)
 		return true;
-	if (!read_row(s->m->seg, slot, s->now_ns, &s->row) || s->row.row.birth != birth)
+	if (!row_read(s->m->seg, slot, s->now_ns, &s->row) || s->row.row.birth != birth)
 		return false;
 	s->row.row.admitted = admitted;
 	s->row.row.denied = denied;
@@ -465,7 +260,7 @@ scan_slot(struct scan *s, uint64_t slot)
 		return;
 	if (!have && wanted(s) == NEED_KEY && !read_key(s, slot))
 		return;
-	collect(m, r);
+	entries_take(m, r);
 }
 
 /* Denials of keys that have no slot count for their limit and in all. */
@@ -547,8 +342,8 @@ run(struct scan *s)
 	for (uint64_t slot = 0; slot < m->seg->nslots; slot++)
 		scan_slot(s, slot);
 	scan_nokey(s);
-	if (s->collect && m->nentries > 1)
-		qsort_r(m->entries, m->nentries, sizeof(*m->entries), entry_sort, m);
+	if (s->collect)
+		entries_sort(m);
 	for (size_t i = 0; before && i < m->nentries; i++)
 		entry_rates(s, &m->entries[i], &before[i]);
 	free(before);
@@ -582,164 +377,4 @@ model_refresh(struct model *m, uint64_t now_ns, uint64_t mono_ns, bool force)
 	clock_gettime(CLOCK_MONOTONIC, &b);
 	m->scan_took_ns = (uint64_t)((b.tv_sec - a.tv_sec) * 1000000000 + (b.tv_nsec - a.tv_nsec));
 	return true;
-}
-
-/* ---- single keys ---- */
-
-int64_t
-model_index(const struct model *m, uint64_t slot, uint64_t birth)
-{
-	for (size_t i = 0; i < m->nentries; i++)
-		if (m->entries[i].slot == slot && m->entries[i].birth == birth)
-			return (int64_t)i;
-	return -1;
-}
-
-static bool
-read_entry(const struct model *m, const struct entry *e, uint64_t now_ns, struct model_row *out)
-{
-	memset(out, 0, sizeof(*out));
-	out->allow_s = e->allow_s;
-	out->deny_s = e->deny_s;
-	out->last_s = e->last_s;
-	if (e->slot < m->seg->nslots && read_row(m->seg, e->slot, now_ns, out) &&
-	    out->row.birth == e->birth)
-		return true;
-	memset(&out->row, 0, sizeof(out->row));
-	out->row.slot = e->slot;
-	out->row.birth = e->birth;
-	out->limit[0] = out->plan[0] = out->env[0] = 0;
-	/* The list is sorted by key: then it is still known. */
-	if (e->text && m->sort == COL_KEY) {
-		out->row.key_len = e->text[1];
-		memcpy(out->row.key, e->text + 2, out->row.key_len);
-	}
-	out->gone = true;
-	return false;
-}
-
-bool
-model_row(const struct model *m, size_t i, uint64_t now_ns, struct model_row *out)
-{
-	return i < m->nentries && read_entry(m, &m->entries[i], now_ns, out);
-}
-
-bool
-model_row_of(
-    const struct model *m, uint64_t slot, uint64_t birth, uint64_t now_ns, struct model_row *out)
-{
-	struct entry e = {
-		.slot = (uint32_t)slot,
-		.birth = (uint32_t)birth,
-		.allow_s = -1,
-		.deny_s = -1,
-		.last_s = UINT32_MAX,
-	};
-	int64_t i;
-
-	if (m->pinned && m->pin.slot == slot && m->pin.birth == birth) {
-		e = m->pin;
-		e.text = NULL;
-	} else if ((i = model_index(m, slot, birth)) >= 0) {
-		e = m->entries[i];
-	}
-	return read_entry(m, &e, now_ns, out);
-}
-
-bool
-model_find(const struct model *m, const char *limit, const void *key, size_t len, uint64_t *slot,
-    uint64_t *birth)
-{
-	struct ident id = {
-		.limit = limit, .limit_len = strlen(limit), .key = key, .key_len = len
-	};
-	struct policy_ref p;
-	struct found found;
-	int64_t limit_id;
-
-	if (len == 0 || len > RATION_KEY_MAX || !policy_current(m->seg->policy, &p))
-		return false;
-	limit_id = policy_limit_id(&p, limit, id.limit_len);
-	if (limit_id < 0)
-		return false;
-	ident_hash(m->seg, &id);
-	if (!table_find(m->seg, &id, (uint32_t)limit_id, &found) || found.slot == NO_SLOT)
-		return false;
-	*slot = found.slot;
-	*birth = found.birth;
-	return true;
-}
-
-/* The rate that decides: of a denial the latest retry, else the least remaining. */
-static unsigned
-decided_by(const ration_decision_t *d)
-{
-	unsigned best = 0;
-
-	for (unsigned i = 1; i < d->nrates; i++) {
-		const ration_rate_t *a = &d->rates[best], *b = &d->rates[i];
-
-		if (d->verdict == RATION_DENIED) {
-			if (a->retry_at != RATION_NEVER &&
-			    (b->retry_at == RATION_NEVER || b->retry_at > a->retry_at))
-				best = i;
-		} else if (b->remaining < a->remaining) {
-			best = i;
-		}
-	}
-	return best;
-}
-
-static void
-decision_front(ration_decision_t *d, const ration_rate_t *rate)
-{
-	d->limit_units = rate->limit_units;
-	d->used = rate->used;
-	d->remaining = rate->remaining;
-	d->window_ns = rate->window_ns;
-	d->reset_at = rate->reset_at;
-	d->level = rate->level;
-	if (d->verdict == RATION_ADMITTED)
-		return;
-	d->retry_at = rate->retry_at;
-	d->reason = rate->reason;
-	if (rate->retry_at > d->now)
-		d->retry_after =
-		    (uint32_t)(rate->retry_at - d->now > UINT32_MAX ? UINT32_MAX
-								    : rate->retry_at - d->now);
-}
-
-void
-model_decision(const struct model_row *row, ration_decision_t *d)
-{
-	bool refused = false;
-
-	memset(d, 0, sizeof(*d));
-	d->size = sizeof(*d);
-	d->verdict = RATION_ADMITTED;
-	d->cost = 1;
-	d->now = row->now_s;
-	d->decided_by = UINT16_MAX;
-	d->limit_id[0] = row->row.limit;
-	d->policy_version = row->row.version;
-	if (row->row.mode == MODE_OFF)
-		d->flags |= RATION_F_OFF;
-	d->nrates = row->row.nrates > RATION_RATES_MAX ? RATION_RATES_MAX : row->row.nrates;
-	if (d->nrates == 0) {
-		d->limit_units = d->remaining = RATION_UNLIMITED;
-		return;
-	}
-	for (unsigned i = 0; i < d->nrates; i++) {
-		d->rates[i] = row->row.rates[i];
-		refused |= d->rates[i].retry_at != 0;
-		if (d->rates[i].limit_units != RATION_UNLIMITED &&
-		    d->rates[i].used > d->rates[i].limit_units)
-			d->flags |= RATION_F_DEBT;
-	}
-	if (refused && row->row.mode == MODE_ENFORCE)
-		d->verdict = RATION_DENIED;
-	else if (refused && row->row.mode == MODE_OBSERVE)
-		d->flags |= RATION_F_OBSERVED;
-	d->decided_by = (uint16_t)decided_by(d);
-	decision_front(d, &d->rates[d->decided_by]);
 }
