@@ -1,0 +1,233 @@
+/*
+ * fuzz_segment.c - what a client may write is input: any words in the counters,
+ * then calls, views, resets and sweeps over them.  Whatever stands there, every
+ * call ends, stays inside its mapping and gives one of its answers.
+ *
+ * The input is a program of short operations, see step().
+ */
+#include "fixture.h"
+
+#include <err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define SLOTS 12
+
+static const char policy[] = "limits:\n"
+			     "  slide: 5/min\n"
+			     "  both: [9/min, 3/s]\n"
+			     "  fixed: 4/hour fixed\n"
+			     "  day: 4/day\n"
+			     "  month: 1M/month\n"
+			     "  bucket: 2/s burst 4\n"
+			     "  open: unlimited\n"
+			     "  watch: {rates: 1/min, mode: observe, when_full: admit}\n";
+static const char *const limits[] = { "slide", "both", "fixed", "day", "month", "bucket", "open",
+	"watch" };
+/* One that lies in a slot, one that needs an extension, and neighbours of both. */
+static const char *const keys[] = { "a", "b", "c", "d",
+	"a key that is longer than the thirty-two bytes of a slot", "e", "f",
+	"another key that is longer than the thirty-two bytes of a slot, and than twice as many" };
+
+static struct fixture fixture;
+static char *pristine;
+
+struct input {
+	const uint8_t *at, *end;
+};
+
+static uint64_t
+take(struct input *in, unsigned bytes)
+{
+	uint64_t v = 0;
+
+	for (; bytes > 0 && in->at < in->end; bytes--)
+		v = v << 8 | *in->at++;
+	return v;
+}
+
+static void
+need(int holds, const char *what, int value)
+{
+	if (holds)
+		return;
+	fprintf(stderr, "%s: %d\n", what, value);
+	abort();
+}
+
+/* A word of the kind that a cell may hold, its time near now: the deep ways in. */
+static uint64_t
+plausible(struct input *in)
+{
+	uint64_t kind = take(in, 1), units = take(in, 2);
+	uint64_t tick = tick_of(atomic_load(&fixture.now)) + take(in, 1) * 16 - 2048;
+
+	tick &= TICK_MASK;
+	switch (kind % 6) {
+	case 0:
+		return NARROW_TAG(kind >> 4, tick) | (kind & 8 ? NARROW_SEAL : 0) | units;
+	case 1:
+		return WIDE_TAG(tick) | units;
+	case 2:
+		return CLOSED_OF(WIDE_TAG(tick) | units);
+	case 3:
+		return TAT_WORD(atomic_load(&fixture.now) * 16 + (units << 24));
+	case 4:
+		return TATX_WORD(atomic_load(&fixture.now) * 16 + (units << 24));
+	default:
+		return BLANK(units, tick);
+	}
+}
+
+static ration_claim_t
+claim(struct input *in)
+{
+	const char *key = keys[take(in, 1) % 8];
+
+	return (ration_claim_t) { .size = sizeof(ration_claim_t),
+		.limit = limits[take(in, 1) % 8],
+		.key = key,
+		.key_len = strlen(key),
+		.cost = take(in, 1) };
+}
+
+static void
+calls(struct input *in, ration_decision_t *last)
+{
+	ration_decision_t d = RATION_DECISION_INIT;
+	ration_claim_t c[RATION_CLAIMS_MAX];
+	uint64_t what = take(in, 1);
+	size_t n = 1 + what / 4 % 3;
+	char json[4096];
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		c[i] = claim(in);
+	if (what % 4 == 0)
+		r = ration_peek_all(fixture.r, c, n, &d);
+	else
+		r = ration_acquire_all(fixture.r, c, n, &d);
+	need(r <= RATION_ADMITTED && r >= RATION_ESTALE, "answer", r);
+	need(d.nrates <= RATION_DECISION_RATES && d.nreceipts <= RATION_DECISION_RATES, "rates",
+	    d.nrates);
+	if (r < 0)
+		return;
+	need(d.verdict == r, "verdict differs from the answer", d.verdict);
+	need(d.decided_by < d.nrates || d.decided_by == 0xffff, "decided_by", d.decided_by);
+	r = ration_decision_json(fixture.r, &d, c[0].key, c[0].key_len, json, sizeof(json));
+	need(r > 0 && r < (int)sizeof(json), "length of the JSON", r);
+	if (d.verdict == RATION_ADMITTED)
+		*last = d;
+}
+
+static void
+resolved(struct input *in)
+{
+	ration_claim_t c = claim(in);
+	ration_decision_t d = RATION_DECISION_INIT;
+	ration_key_t k = { .size = sizeof(k) };
+	int r = ration_key(fixture.r, c.limit, c.key, c.key_len, &k);
+
+	need(r <= 0, "ration_key", r);
+	for (int i = 0; i < 3 && r >= 0; i++)
+		r = ration_key_acquire(fixture.r, &k, c.cost, &d);
+}
+
+/* What the daemon and the dashboard do with it. */
+static void
+others(struct input *in)
+{
+	static struct sweep sweep;
+	uint64_t slot = take(in, 1) % SLOTS, birth, a, b, now = atomic_load(&fixture.now);
+	struct row row;
+
+	memset(&sweep, 0, sizeof(sweep));
+	if (view_totals(&fixture.seg, slot, &birth, &a, &b))
+		(void)view_reset(&fixture.seg, slot, birth, now);
+	if (view_row(&fixture.seg, slot, now, &row)) {
+		need(row.nrates <= RATION_RATES_MAX, "rates of a row", row.nrates);
+		need(row.deciding < RATION_RATES_MAX, "deciding rate of a row", row.deciding);
+	}
+	for (int i = 0; i < 4; i++)
+		(void)table_sweep(&fixture.seg, &sweep, SLOTS, now,
+		    fixture_unix(&fixture) * 1000000000, (take(in, 1) & 1) * UINT64_C(1000000000));
+}
+
+static void
+step(struct input *in, ration_decision_t *last)
+{
+	uint64_t op = take(in, 1);
+	uint64_t first = offsetof(struct seg_head, scribbles) / 8;
+	uint64_t table = (uint64_t)((char *)fixture.seg.bitmap - (char *)fixture.seg.head) / 8;
+	uint64_t words = fixture.seg.bytes / 8;
+	word_t *all = (word_t *)(void *)fixture.seg.head;
+	uint64_t at;
+
+	switch (op % 8) {
+	case 0: /* any word anywhere behind what attach has checked */
+		at = first + take(in, 2) % (words - first);
+		atomic_store(&all[at], take(in, 8));
+		break;
+	case 1: /* any word in the table */
+		at = table + take(in, 2) % (words - table);
+		atomic_store(&all[at], take(in, 8));
+		break;
+	case 2: /* a bit of what stands there */
+		at = table + take(in, 2) % (words - table);
+		atomic_fetch_xor(&all[at], UINT64_C(1) << take(in, 1) % 64);
+		break;
+	case 3: /* a believable word in a cell */
+		at = take(in, 1) % SLOTS * fixture.seg.stride + SLOT_CELLS;
+		at += take(in, 1) % (fixture.seg.stride - SLOT_CELLS);
+		atomic_store(&fixture.seg.slots[at], plausible(in));
+		break;
+	case 4:
+		others(in);
+		break;
+	case 5:
+		(void)ration_refund(fixture.r, last, take(in, 2));
+		resolved(in);
+		break;
+	case 6:
+		atomic_fetch_add(&fixture.now, take(in, 2) << (op >> 3) % 32);
+		break;
+	default:
+		calls(in, last);
+	}
+}
+
+static void
+setup(void)
+{
+	fixture_open(&fixture, policy, SLOTS);
+	pristine = malloc(fixture.seg.bytes);
+	if (!pristine)
+		err(1, NULL);
+	memcpy(pristine, (char *)fixture.seg.head, fixture.seg.bytes);
+	/* Only the mappings are needed: a crash leaves nothing behind. */
+	(void)unlink(fixture.paths.counters);
+	(void)unlink(fixture.paths.policy);
+	(void)strncat(fixture.dir, "/ration.yaml", sizeof(fixture.dir) - strlen(fixture.dir) - 1);
+	(void)unlink(fixture.dir);
+	*strrchr(fixture.dir, '/') = '\0';
+	(void)rmdir(fixture.dir);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = { data, data + size };
+	ration_decision_t last = RATION_DECISION_INIT;
+
+	if (!pristine)
+		setup();
+	memcpy((char *)fixture.seg.head, pristine, fixture.seg.bytes);
+	atomic_store(&fixture.now, FIXTURE_START);
+	while (in.at < in.end)
+		step(&in, &last);
+	return 0;
+}
