@@ -23,7 +23,7 @@
 #define LIMIT_NAMES \
 	"per, plans, rates, values, key, mode, when_full, unlisted, max_keys or timezone"
 
-static const char *schema_path;
+static const char *schema_path, *manual_path;
 
 /* All mistakes of a text, joined by newlines; NULL: it was accepted. */
 static char *
@@ -92,7 +92,8 @@ static const struct {
 	{ "plans: [a, b, a]\n",
 	    "p.yaml:1:15: found the plan \"a\" again, expected each name once" },
 	{ "plans: [custom]\n",
-	    "p.yaml:1:9: found \"custom\", expected a plan's name: that word means something else" },
+	    "p.yaml:1:9: found \"custom\", expected a plan's name: that word means something "
+	    "else" },
 	{ "environments: {s: 0}\n",
 	    "p.yaml:1:19: found \"0\", expected a fraction above 0 such as 1/6 or 0.1" },
 	{ "environments: {s: 1, s: 2}\n",
@@ -510,7 +511,7 @@ test_schema(void **state)
 	json_t *root, *definitions, *modes;
 
 	if (schema_path == NULL)
-		fail_msg("usage: test_config ration.schema.json");
+		fail_msg("usage: test_config ration.schema.json ration.yaml.5");
 	root = json_load_file(schema_path, JSON_REJECT_DUPLICATES, &error);
 	if (root == NULL)
 		fail_msg("%s:%d: %s", schema_path, error.line, error.text);
@@ -531,6 +532,35 @@ test_schema(void **state)
 	json_decref(root);
 }
 
+/* The manual names every field, and its example is a policy without a mistake. */
+static void
+test_manual(void **state)
+{
+	static const struct fields *const all[] = { &fields_top, &fields_table, &fields_defaults,
+		&fields_limit, &fields_assign, &fields_override };
+	char *text = NULL, *example, *end, *mistakes;
+	size_t size = 0;
+	FILE *f = manual_path != NULL ? fopen(manual_path, "r") : NULL;
+
+	assert_non_null(f);
+	assert_true(getdelim(&text, &size, '\0', f) > 0);
+	fclose(f);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		for (size_t j = 0; j < all[i]->n; j++)
+			if (strstr(text, all[i]->names[j]) == NULL)
+				fail_msg("the manual misses \"%s\" of %s", all[i]->names[j],
+				    all[i]->where);
+	example = strstr(text, ".Bd -literal\n");
+	assert_non_null(example);
+	example += strlen(".Bd -literal\n");
+	end = strstr(example, ".Ed\n");
+	assert_non_null(end);
+	mistakes = mistakes_of(example, (size_t)(end - example));
+	if (mistakes != NULL)
+		fail_msg("%s", mistakes);
+	free(text);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -543,8 +573,10 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_no_file),
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_schema),
+		cmocka_unit_test(test_manual),
 	};
 
 	schema_path = argc > 1 ? argv[1] : NULL;
+	manual_path = argc > 2 ? argv[2] : NULL;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
