@@ -29,7 +29,8 @@ struct keeper {
 	uint64_t live;             /* keys at the end of the last round */
 	uint64_t full;             /* calls that found no room, when last looked */
 	uint32_t pending;          /* version compiled, not yet published; 0: none */
-	bool pressed;              /* room is short until a round has ended */
+	bool pressed;              /* over seven eighths full: no key may idle */
+	bool urgent;               /* calls found no room, until a round has ended */
 	bool attached;             /* the segment was there before us */
 };
 

@@ -347,8 +347,8 @@ live_start(
 		split_free(&first);
 		return LIVE_FAILED;
 	}
-	memcpy(first.at, l->at, l->n * sizeof(*l->at));
-	first.n = l->n;
+	for (; first.n < l->n; first.n++)
+		first.at[first.n] = l->at[first.n];
 	result = LIVE_REFUSED;
 	if (compile_files(l, config, &first, m) == 0 && keeper_pending(k, &p))
 		result = load_generations(l, &p, m) == 0 ? commit(l, &none, &first, NULL, 0, m)

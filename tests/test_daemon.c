@@ -16,11 +16,13 @@
 #include <ftw.h>
 #include <jansson.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -647,6 +649,63 @@ test_bad_segments(void **state)
 	}
 }
 
+/* In a child with a tmpfs of 1 MiB: rationd's exit status, 99 if something was left over. */
+static int
+start_on_full_tmpfs(const struct server *s, int err)
+{
+	char path[256];
+	struct stat st;
+	int status;
+	pid_t pid;
+
+	if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	    mount("none", s->dir, "tmpfs", 0, "size=1m,mode=0700") != 0)
+		return 77;
+	pid = fork();
+	if (pid == 0) {
+		(void)setenv("RATION_DIR", s->dir, 1);
+		(void)dup2(err, STDERR_FILENO);
+		(void)execl(program, program, (char *)NULL);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return 98;
+	for (int i = 0; i < 4; i++) {
+		static const char *const names[] = { "default.counters", "default.policy",
+			"default.counters.new", "default.policy.new" };
+
+		path_in(s, names[i], path, sizeof(path));
+		if (lstat(path, &st) == 0)
+			return 99;
+	}
+	return WEXITSTATUS(status);
+}
+
+static void
+test_full_tmpfs(void **state)
+{
+	struct server *s = *state;
+	int fds[2], status;
+	pid_t pid;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(start_on_full_tmpfs(s, fds[1]));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	(void)close(fds[1]);
+	s->err = fds[0];
+	while (wait_log(s, "\001 until it ends"))
+		;
+	(void)close(fds[0]);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip(); /* no right to mount */
+	assert_int_equal(WEXITSTATUS(status), 1);
+	assert_non_null(strstr(s->log, "no room for"));
+}
+
 /* ---- the protocol ---- */
 
 static void
@@ -999,7 +1058,7 @@ test_all_changes(void **state)
 	};
 	const size_t n = sizeof(calls) / sizeof(calls[0]);
 	struct server *s = *state;
-	json_t *j, *before;
+	json_t *j, *before, *one;
 	int w;
 
 	start(s);
@@ -1011,10 +1070,11 @@ test_all_changes(void **state)
 	(void)close(w);
 	j = ok(s, "audit", NULL);
 	assert_int_equal(json_array_size(json_object_get(j, "entries")), n);
-	j = json_array_get(json_object_get(j, "entries"), n - 1);
-	assert_string_equal(json_string_value(json_object_get(j, "reason")), "load test");
-	assert_string_equal(json_string_value(json_object_get(j, "old")), "5/day");
-	assert_string_equal(json_string_value(json_object_get(j, "new")), "7/day");
+	one = json_array_get(json_object_get(j, "entries"), n - 1);
+	assert_string_equal(json_string_value(json_object_get(one, "reason")), "load test");
+	assert_string_equal(json_string_value(json_object_get(one, "old")), "5/day");
+	assert_string_equal(json_string_value(json_object_get(one, "new")), "7/day");
+	json_decref(j);
 	/* They count: 7 x 1/2, 2 x 1/2. */
 	assert_int_equal(admitted(s, "slow", "k", 9), 3);
 	assert_int_equal(admitted(s, "slow", "a b", 9), 1);
@@ -1301,6 +1361,7 @@ main(int argc, char **argv)
 		T(test_squatters),
 		T(test_restart_keeps_usage),
 		T(test_bad_segments),
+		T(test_full_tmpfs),
 		T(test_status),
 		T(test_garbage),
 		T(test_lines),
