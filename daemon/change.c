@@ -4,31 +4,13 @@
  * Each fills in what it wants; apply() compares generations, validates, makes durable,
  * publishes and tells, in that order, the same for all.
  */
-#include "rpc.h"
+#include "wish.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "digest.h"
-#include "log.h"
-#include "view.h"
-
-/* A change on its way. */
-struct wish {
-	struct change change; /* what comes; also names the target of what goes */
-	bool adds;
-	bool removes;   /* what is live about the target goes; there must be something */
-	int64_t limit;  /* id, -1: not about one */
-	int64_t expect; /* generation; -1: whatever it is */
-	bool dry_run;
-	const char *reason;
-	json_t *old; /* for the answer; owned */
-	json_t *new;
-	char old_text[VALUE_TEXT];
-	char new_text[VALUE_TEXT];
-	const char *action;
-};
 
 /* ---- what all of them take ---- */
 
@@ -41,8 +23,8 @@ printable(const char *text)
 	return true;
 }
 
-static bool
-take_reason(struct call *c, const char **out)
+bool
+wish_reason(struct call *c, const char **out)
 {
 	*out = "";
 	if (!call_text(c, "reason", false, out))
@@ -53,8 +35,8 @@ take_reason(struct call *c, const char **out)
 	return true;
 }
 
-static bool
-take_common(struct call *c, struct wish *w, enum change_kind kind, const char *action)
+bool
+wish_common(struct call *c, struct wish *w, enum change_kind kind, const char *action)
 {
 	memset(w, 0, sizeof(*w));
 	w->limit = -1;
@@ -64,7 +46,7 @@ take_common(struct call *c, struct wish *w, enum change_kind kind, const char *a
 	w->change.until = POLICY_ENDLESS;
 	w->change.when = keeper_now(&c->d->keeper);
 	(void)snprintf(w->change.who, sizeof(w->change.who), "%s", c->peer->who);
-	if (!take_reason(c, &w->reason) || !call_int(c, "expect", 0, INT64_MAX, &w->expect) ||
+	if (!wish_reason(c, &w->reason) || !call_int(c, "expect", 0, INT64_MAX, &w->expect) ||
 	    !call_bool(c, "dry_run", &w->dry_run))
 		return false;
 	(void)snprintf(w->change.reason, sizeof(w->change.reason), "%s", w->reason);
@@ -105,8 +87,8 @@ take_name(struct call *c, const char *param, bool required, char out[RATION_NAME
 	return true;
 }
 
-static bool
-take_limit(struct call *c, struct wish *w, bool required)
+bool
+wish_limit(struct call *c, struct wish *w, bool required)
 {
 	const char *name;
 
@@ -257,8 +239,8 @@ generation(const struct call *c, int64_t limit)
 	return limit >= 0 ? c->d->live.limits[limit].value : c->d->live.generation;
 }
 
-static bool
-check_expect(struct call *c, const struct wish *w)
+bool
+wish_expect(struct call *c, const struct wish *w)
 {
 	uint64_t now = generation(c, w->limit);
 	struct policy_ref p;
@@ -274,8 +256,8 @@ check_expect(struct call *c, const struct wish *w)
 	    (long long)w->expect, (unsigned long long)now);
 }
 
-static void
-fill_audit(const struct call *c, const struct wish *w, struct audit *a)
+void
+wish_audit(const struct call *c, const struct wish *w, struct audit *a)
 {
 	memset(a, 0, sizeof(*a));
 	a->when = w->change.when;
@@ -289,8 +271,8 @@ fill_audit(const struct call *c, const struct wish *w, struct audit *a)
 	(void)snprintf(a->reason, sizeof(a->reason), "%s", w->reason);
 }
 
-static void
-tell(struct call *c, const struct audit *a)
+void
+wish_tell(struct call *c, const struct audit *a)
 {
 	char text[TARGET_TEXT + 2 * VALUE_TEXT + 512];
 	bool named = strcmp(a->action, a->target) != 0; /* not "share share" */
@@ -308,8 +290,8 @@ tell(struct call *c, const struct audit *a)
 	daemon_happened(c->d, &h);
 }
 
-static bool
-failed(struct call *c, enum live_result result, const struct mistakes *m)
+bool
+wish_failed(struct call *c, enum live_result result, const struct mistakes *m)
 {
 	if (result == LIVE_REFUSED)
 		return call_refuse(c, m);
@@ -317,8 +299,8 @@ failed(struct call *c, enum live_result result, const struct mistakes *m)
 	    m->n > 0 ? m->text[0] : "no reason known");
 }
 
-static void
-answer_change(struct call *c, struct wish *w)
+void
+wish_answer(struct call *c, struct wish *w)
 {
 	struct policy_ref p;
 	uint32_t version = keeper_policy(&c->d->keeper, &p) ? p.version : 0;
@@ -343,7 +325,7 @@ apply(struct call *c, struct wish *w)
 	bool ok = false;
 
 	w->old = state_json(c, w, w->old_text, sizeof(w->old_text));
-	if (!check_expect(c, w))
+	if (!wish_expect(c, w))
 		goto out;
 	if (w->removes && live_same(&c->d->live, &w->change) == NULL) {
 		change_target_text(&w->change, a.target, sizeof(a.target));
@@ -358,21 +340,21 @@ apply(struct call *c, struct wish *w)
 		e.add = &w->change;
 	} else
 		(void)snprintf(w->new_text, sizeof(w->new_text), "as in the files");
-	fill_audit(c, w, &a);
+	wish_audit(c, w, &a);
 	e.audits = &a;
 	e.naudits = 1;
 	result = live_edit(&c->d->live, &e, &m);
 	if (result != LIVE_DONE) {
-		failed(c, result, &m);
+		wish_failed(c, result, &m);
 		goto out;
 	}
 	if (w->new == NULL)
 		w->new =
 		    w->dry_run ? json_null() : state_json(c, w, w->new_text, sizeof(w->new_text));
-	answer_change(c, w);
+	wish_answer(c, w);
 	ok = true;
 	if (!w->dry_run)
-		tell(c, &a);
+		wish_tell(c, &a);
 out:
 	mistakes_free(&m);
 	json_decref(w->old);
@@ -388,7 +370,7 @@ take_scope(struct call *c, struct wish *w)
 {
 	struct change *ch = &w->change;
 
-	if (!take_limit(c, w, true) || !call_key(c, false, ch->key, &ch->key_len) ||
+	if (!wish_limit(c, w, true) || !call_key(c, false, ch->key, &ch->key_len) ||
 	    !take_name(c, "plan", false, ch->plan))
 		return false;
 	return ch->key_len == 0 || ch->plan[0] == '\0'
@@ -404,7 +386,7 @@ change_set(struct call *c)
 	struct wish w;
 	int n;
 
-	if (!take_common(c, &w, CHANGE_RATES, "set") || !take_scope(c, &w) ||
+	if (!wish_common(c, &w, CHANGE_RATES, "set") || !take_scope(c, &w) ||
 	    !call_text(c, "rates", true, &rates) || !take_until(c, &w.change))
 		return false;
 	n = rate_parse_list(rates, w.change.rates, (int)RATION_RATES_MAX, err, sizeof(err));
@@ -427,7 +409,7 @@ change_unset(struct call *c)
 {
 	struct wish w;
 
-	if (!take_common(c, &w, CHANGE_RATES, "unset") || !take_scope(c, &w))
+	if (!wish_common(c, &w, CHANGE_RATES, "unset") || !take_scope(c, &w))
 		return false;
 	w.removes = true;
 	return apply(c, &w);
@@ -439,7 +421,7 @@ assign(struct call *c, enum change_kind kind, const char *action, const char *pa
 {
 	struct wish w;
 
-	if (!take_common(c, &w, kind, action) ||
+	if (!wish_common(c, &w, kind, action) ||
 	    !call_key(c, true, w.change.key, &w.change.key_len) ||
 	    !take_name(c, param, true, w.change.plan))
 		return false;
@@ -467,7 +449,7 @@ change_share(struct call *c)
 	char err[256];
 	struct wish w;
 
-	if (!take_common(c, &w, CHANGE_SHARE, "share") || !call_text(c, "share", true, &text))
+	if (!wish_common(c, &w, CHANGE_SHARE, "share") || !call_text(c, "share", true, &text))
 		return false;
 	if (*text != '\0') {
 		if (fraction_parse(
@@ -491,7 +473,7 @@ change_mode(struct call *c)
 	struct wish w;
 	int mode = 0;
 
-	if (!take_common(c, &w, CHANGE_MODE, "mode") || !take_limit(c, &w, false) ||
+	if (!wish_common(c, &w, CHANGE_MODE, "mode") || !wish_limit(c, &w, false) ||
 	    !call_bool(c, "all", &all) || !call_text(c, "mode", true, &text) ||
 	    !take_until(c, &w.change))
 		return false;
@@ -507,152 +489,4 @@ change_mode(struct call *c)
 	w.adds = *text != '\0';
 	w.removes = !w.adds;
 	return apply(c, &w);
-}
-
-/* ---- reset ---- */
-
-/* The key's slot, and what it has used of the rate nearest to its limit. */
-static bool
-find_used(struct call *c, const struct wish *w, struct found *f, uint64_t *used)
-{
-	const struct segment *seg = &c->d->keeper.seg;
-	struct ident id = { .limit = w->change.limit,
-		.limit_len = strlen(w->change.limit),
-		.key = w->change.key,
-		.key_len = w->change.key_len };
-	struct row row;
-
-	ident_hash(seg, &id);
-	if (!table_find(seg, &id, (uint32_t)w->limit, f))
-		return false;
-	for (int i = 0; i < 100; i++)
-		if (view_row(seg, f->slot, keeper_shared(&c->d->keeper), &row)) {
-			*used = row.deciding < row.nrates && row.deciding < RATION_RATES_MAX
-			    ? row.rates[row.deciding].used
-			    : 0;
-			return row.birth == f->birth;
-		}
-	return false;
-}
-
-/* Durable first: what is recorded may not have happened, what happened is recorded. */
-static bool
-reset_slot(struct call *c, struct wish *w, const struct found *f)
-{
-	struct generation g = { .value = c->d->live.generation + 1 };
-	struct audit a;
-	struct store_edit e = { .generations = &g, .ngenerations = 1, .audits = &a, .naudits = 1 };
-	char err[256];
-	int r = RATION_EBUSY;
-
-	fill_audit(c, w, &a);
-	if (store_commit(c->d->store, &e, err, sizeof(err)) != 0)
-		return call_fail(
-		    c, RPC_INTERNAL, "not made durable, so nothing was changed: %s", err);
-	c->d->live.generation = g.value;
-	for (int i = 0; i < 100 && r == RATION_EBUSY; i++)
-		r = view_reset(&c->d->keeper.seg, f->slot, f->birth, keeper_shared(&c->d->keeper));
-	if (r == RATION_EBUSY) {
-		(void)snprintf(a.action, sizeof(a.action), "reset-failed");
-		(void)store_commit(c->d->store, &e, err, sizeof(err));
-		return call_fail(c, RPC_INTERNAL, "the key is being charged too fast: try again");
-	}
-	tell(c, &a); /* RATION_ESTALE: gone meanwhile, with nothing used */
-	return true;
-}
-
-bool
-change_reset(struct call *c)
-{
-	uint64_t used = 0;
-	struct found f;
-	struct wish w;
-	bool ok = false;
-
-	if (!take_common(c, &w, CHANGE_RATES, "reset") || !take_limit(c, &w, true) ||
-	    !call_key(c, true, w.change.key, &w.change.key_len) || !check_expect(c, &w))
-		return false;
-	if (!find_used(c, &w, &f, &used))
-		return call_fail(
-		    c, RPC_NOT_FOUND, "the key has used nothing of %s", w.change.limit);
-	(void)snprintf(w.old_text, sizeof(w.old_text), "used %llu", (unsigned long long)used);
-	(void)snprintf(w.new_text, sizeof(w.new_text), "used 0");
-	w.old = json_pack("{s:I}", "used", (json_int_t)used);
-	w.new = json_pack("{s:i}", "used", 0);
-	if (w.dry_run || reset_slot(c, &w, &f)) {
-		answer_change(c, &w);
-		ok = true;
-	}
-	json_decref(w.old);
-	json_decref(w.new);
-	return ok;
-}
-
-/* ---- reload, clock ---- */
-
-static void
-audit_by(
-    struct call *c, const char *action, const char *target, const char *reason, struct audit *a)
-{
-	memset(a, 0, sizeof(*a));
-	a->when = keeper_now(&c->d->keeper);
-	a->uid = c->peer->uid;
-	a->pid = c->peer->pid;
-	(void)snprintf(a->who, sizeof(a->who), "%s", c->peer->who);
-	(void)snprintf(a->action, sizeof(a->action), "%s", action);
-	(void)snprintf(a->target, sizeof(a->target), "%s", target);
-	(void)snprintf(a->reason, sizeof(a->reason), "%s", reason);
-}
-
-bool
-change_reload(struct call *c)
-{
-	struct mistakes m = { 0 };
-	struct policy_ref p;
-	const char *reason;
-	bool dry_run = false;
-	enum live_result result;
-	struct audit a;
-
-	if (!take_reason(c, &reason) || !call_bool(c, "dry_run", &dry_run))
-		return false;
-	audit_by(c, "reload", "policy", reason, &a);
-	result = daemon_reload(c->d, &a, dry_run, &m);
-	if (result != LIVE_DONE)
-		(void)failed(c, result, &m);
-	else if (keeper_policy(&c->d->keeper, &p))
-		c->result = json_pack("{s:I, s:I}", "policy_version", (json_int_t)p.version,
-		    "generation", (json_int_t)c->d->live.generation);
-	mistakes_free(&m);
-	return result == LIVE_DONE;
-}
-
-bool
-change_clock(struct call *c)
-{
-	int64_t advance = -1;
-	struct audit a;
-	struct store_edit e = { .audits = &a, .naudits = 1 };
-	const char *reason;
-	char err[256];
-
-	if (!take_reason(c, &reason) ||
-	    !call_int(c, "advance_s", 1, INT64_C(366) * 86400, &advance))
-		return false;
-	if (advance < 0)
-		return call_fail(c, RPC_PARAMS, "advance_s: missing, expected seconds");
-	if (!c->d->sandbox)
-		return call_fail(c, RPC_PERMISSION,
-		    "only an instance that was started with --sandbox has a clock that moves");
-	audit_by(c, "clock", "clock", reason, &a);
-	time_text(a.when, a.old, sizeof(a.old));
-	time_text(a.when + advance, a.new, sizeof(a.new));
-	if (store_commit(c->d->store, &e, err, sizeof(err)) != 0)
-		return call_fail(
-		    c, RPC_INTERNAL, "not made durable, so nothing was changed: %s", err);
-	keeper_advance(&c->d->keeper, (uint64_t)advance * 1000000000u);
-	tell(c, &a);
-	daemon_tidy(c->d);
-	c->result = json_pack("{s:I}", "now", (json_int_t)keeper_now(&c->d->keeper));
-	return true;
 }

@@ -39,7 +39,7 @@ struct control {
 	struct daemon *d;
 	struct evconnlistener *listener;
 	struct event *again; /* accept again after running out of descriptors */
-	LIST_HEAD(, conn) conns;
+	LIST_HEAD(conn_list, conn) conns;
 	unsigned nconns;
 	bool bound; /* the socket's file is ours to remove */
 };

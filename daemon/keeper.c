@@ -49,15 +49,21 @@ map_head(const char *path)
 	return map == MAP_FAILED ? NULL : map;
 }
 
+/*
+ * Tell clients of a segment that it is being replaced.  They go on deciding in it until the
+ * next one has a policy, so it is told before the next one is made: a kill in between
+ * leaves nobody behind.  0 takes it back.
+ */
 static void
-retire(struct keeper *k)
+retire(const char *path, uint32_t retired)
 {
-	if (k->replaced == NULL)
+	struct seg_head *h = map_head(path);
+
+	if (h == NULL)
 		return;
-	if (atomic_load_explicit(&k->replaced->magic, memory_order_acquire) == COUNTERS_MAGIC)
-		atomic_store_explicit(&k->replaced->retired, 1, memory_order_release);
-	(void)munmap(k->replaced, HEAD_BYTES);
-	k->replaced = NULL;
+	if (atomic_load_explicit(&h->magic, memory_order_acquire) == COUNTERS_MAGIC)
+		atomic_store_explicit(&h->retired, retired, memory_order_release);
+	(void)munmap(h, HEAD_BYTES);
 }
 
 /* Group and mode as the policy now says; the objects may be older than that. */
@@ -115,6 +121,8 @@ reattach(struct keeper *k, const struct paths *p, bool sandbox, char *why, size_
 	else if (!sandbox &&
 	    atomic_load_explicit(&k->seg.policy->test_offset_ns, memory_order_relaxed) != 0)
 		(void)snprintf(why, size, "its clock was moved by a sandbox");
+	else if (atomic_load_explicit(&k->seg.head->retired, memory_order_acquire) != 0)
+		(void)snprintf(why, size, "it was about to be replaced already");
 	else
 		return 1;
 	segment_detach(&k->seg);
@@ -133,14 +141,12 @@ create(struct keeper *k, const struct paths *p, const struct config_table *t, gi
 		log_warn("%s: the segment cannot be used: %s; a new one replaces it, usage "
 			 "starts from nothing",
 		    p->counters, why);
-		k->replaced = map_head(p->counters);
+		retire(p->counters, 1);
 	}
 	if (segment_create(p, &size, (unsigned)gid, &k->seg, err, errsize) == 0)
 		return 0;
-	if (k->replaced != NULL) {
-		(void)munmap(k->replaced, HEAD_BYTES);
-		k->replaced = NULL;
-	}
+	if (why[0] != '\0')
+		retire(p->counters, 0);
 	return -1;
 }
 
@@ -174,9 +180,6 @@ keeper_close(struct keeper *k)
 	if (k->seg.head == NULL)
 		return;
 	atomic_store_explicit(&k->seg.head->daemon_pid, 0, memory_order_relaxed);
-	if (k->replaced != NULL) /* never got a policy to replace it with */
-		(void)munmap(k->replaced, HEAD_BYTES);
-	k->replaced = NULL;
 	segment_detach(&k->seg);
 }
 
@@ -265,7 +268,6 @@ keeper_publish(struct keeper *k)
 		return;
 	policy_publish(k->seg.policy, k->pending);
 	k->pending = 0;
-	retire(k);
 }
 
 bool

@@ -3,8 +3,8 @@
  * versions and the clock, and keeping house in the key table.
  *
  * A segment that can be used is kept, with all usage; one that cannot (another
- * boot, another layout, damaged) is replaced, and marked retired only after the new
- * one has a policy, so that clients which look again find a working one.
+ * boot, another layout, damaged) is marked retired and replaced; its clients move over as
+ * soon as the new one has a policy.
  *
  * Housekeeping is cut into slices bounded by time, so that a million slots
  * cost the same share of a processor as a thousand.
@@ -24,14 +24,13 @@ struct keeper {
 	struct segment seg;
 	struct clock clock;
 	struct sweep sweep;
-	struct seg_head *replaced; /* first page of the segment that this one replaces */
-	uint64_t idle_ns;          /* table.idle */
-	uint64_t live;             /* keys at the end of the last round */
-	uint64_t full;             /* calls that found no room, when last looked */
-	uint32_t pending;          /* version compiled, not yet published; 0: none */
-	bool pressed;              /* over seven eighths full: no key may idle */
-	bool urgent;               /* calls found no room, until a round has ended */
-	bool attached;             /* the segment was there before us */
+	uint64_t idle_ns; /* table.idle */
+	uint64_t live;    /* keys at the end of the last round */
+	uint64_t full;    /* calls that found no room, when last looked */
+	uint32_t pending; /* version compiled, not yet published; 0: none */
+	bool pressed;     /* over seven eighths full: no key may idle */
+	bool urgent;      /* calls found no room, until a round has ended */
+	bool attached;    /* the segment was there before us */
 };
 
 /*

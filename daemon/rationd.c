@@ -7,17 +7,13 @@
  * everything after it may be left behind by a kill at any moment.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 #include <vis.h>
@@ -25,6 +21,7 @@
 #include "control.h"
 #include "daemon.h"
 #include "log.h"
+#include "place.h"
 
 #define REAL_TIME_TICKS 20 /* 2 s */
 #define ALARM_TICKS 100    /* 10 s */
@@ -117,7 +114,7 @@ daemon_file(const struct daemon *d)
 	return access(d->paths.config, F_OK) == 0 ? d->paths.config : NULL;
 }
 
-/* -n: also multiply it out, where limits meet their counters. */
+/* Also multiply it out, where limits meet their counters: before anything is touched. */
 static int
 check(const struct daemon *d, const struct config *c)
 {
@@ -139,121 +136,6 @@ check(const struct daemon *d, const struct config *c)
 	if (e == 0 && daemon_file(d) == NULL)
 		log_note("%s is not there: the built-in default applies", d->paths.config);
 	return e == 0 ? 0 : 1;
-}
-
-/*
- * A group by the name that the files give, else the default one if it exists.  An ordinary
- * user can hand files only to groups of its own.
- */
-static bool
-find_group(const char *what, const char *name, const char *fallback, gid_t *out, struct mistakes *m)
-{
-	const struct group *g = getgrnam(name != NULL ? name : fallback);
-
-	*out = (gid_t)-1;
-	if (g != NULL && (name != NULL || geteuid() == 0 || group_member(g->gr_gid)))
-		*out = g->gr_gid;
-	if (g == NULL && name != NULL) {
-		mistakes_add(m, "%s: '%s', expected a group of this system", what, name);
-		return false;
-	}
-	return true;
-}
-
-bool
-daemon_groups(struct daemon *d, const struct config *c, struct mistakes *m)
-{
-	gid_t group, admin;
-	bool ok = find_group("group", config_group(c), "ration", &group, m);
-
-	ok = find_group("admin_group", config_admin_group(c), "ration-admin", &admin, m) && ok;
-	if (ok) {
-		d->group = group;
-		d->admin_group = admin;
-	}
-	return ok;
-}
-
-/* ---- places ---- */
-
-/* A directory that a stranger could write to is no place for a segment. */
-static int
-make_dir(const char *path, mode_t mode)
-{
-	struct stat st;
-
-	if (mkdir(path, mode) != 0 && errno != EEXIST) {
-		log_error("%s: cannot create: %s", path, strerror(errno));
-		return -1;
-	}
-	if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) {
-		log_error("%s: not a directory", path);
-		return -1;
-	}
-	if ((st.st_uid != 0 && st.st_uid != geteuid()) ||
-	    ((st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0)) {
-		log_error("%s: belongs to a stranger or is open to the world: not trusted", path);
-		return -1;
-	}
-	return 0;
-}
-
-/* The directory of the durable state, with those above it. */
-static int
-make_state_dir(const char *state)
-{
-	char dir[1200];
-	char *last;
-
-	(void)snprintf(dir, sizeof(dir), "%s", state);
-	last = strrchr(dir, '/');
-	if (last == NULL || last == dir)
-		return 0;
-	*last = '\0';
-	for (char *p = dir + 1; *p != '\0'; p++) {
-		if (*p != '/')
-			continue;
-		*p = '\0';
-		(void)mkdir(dir, 0755);
-		*p = '/';
-	}
-	return make_dir(dir, 0700);
-}
-
-/*
- * The lock is the process's, not the file's: it is gone when rationd is, however it
- * ended.  Clients hold read locks on other bytes.
- */
-static int
-take_lock(struct daemon *d)
-{
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1 };
-	const char *path = d->paths.lock;
-	struct stat st;
-
-	d->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
-	if (d->lock == -1 || fstat(d->lock, &st) != 0) {
-		log_error("%s: %s", path, strerror(errno));
-		return -1;
-	}
-	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid()) {
-		log_error("%s: no file of ours: remove it", path);
-		return -1;
-	}
-	if (fcntl(d->lock, F_OFD_SETLK, &lock) != 0) {
-		log_error(
-		    "instance '%s' has a rationd already (%s is locked)", d->paths.instance, path);
-		return -1;
-	}
-	return 0;
-}
-
-static void
-set_lock_group(const struct daemon *d)
-{
-	if ((d->group != (gid_t)-1 && fchown(d->lock, (uid_t)-1, d->group) != 0) ||
-	    fchmod(d->lock, 0640) != 0)
-		log_warn("%s: cannot set group or mode: %s", d->paths.lock, strerror(errno));
 }
 
 /* ---- what happens while it runs ---- */
@@ -303,7 +185,7 @@ reload_done(struct daemon *d, const struct audit *by)
 	memset(&d->last_reload.mistakes, 0, sizeof(d->last_reload.mistakes));
 	config_table(d->live.config, &t);
 	keeper_settings(&d->keeper, &d->paths, &t, d->group);
-	set_lock_group(d);
+	place_lock_group(d);
 	control_regroup(d->control);
 	(void)snprintf(text, sizeof(text), "reload by %s: policy in force", by->who);
 	daemon_happened(d, &h);
@@ -458,30 +340,6 @@ on_step(evutil_socket_t fd, short what, void *arg)
 
 /* ---- start and loop ---- */
 
-/* sd_notify(3), without the library. */
-static void
-notify_ready(void)
-{
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	size_t n = path != NULL ? strlen(path) : 0;
-	int fd;
-
-	if (n < 2 || n >= sizeof(sa.sun_path) || (path[0] != '/' && path[0] != '@'))
-		return;
-	memcpy(sa.sun_path, path, n);
-	if (path[0] == '@')
-		sa.sun_path[0] = '\0';
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd == -1 ||
-	    sendto(fd, "READY=1", 7, MSG_NOSIGNAL, (struct sockaddr *)&sa,
-		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) != 7)
-		log_warn("NOTIFY_SOCKET %s: %s", path, strerror(errno));
-	if (fd != -1)
-		(void)close(fd);
-	(void)unsetenv("NOTIFY_SOCKET");
-}
-
 static int
 run(struct daemon *d)
 {
@@ -501,7 +359,7 @@ run(struct daemon *d)
 		log_error("cannot set up the event loop: %s", strerror(errno));
 		goto out;
 	}
-	notify_ready();
+	place_notify_ready();
 	log_note("ready instance=%s pid=%d socket=%s policy=%s segment=%s slots=%llu%s",
 	    d->paths.instance, (int)getpid(), d->paths.socket,
 	    daemon_file(d) != NULL ? daemon_file(d) : "(built-in)",
@@ -526,10 +384,10 @@ start(struct daemon *d, struct config *c)
 	struct config_table t;
 	char err[2048] = "";
 
-	if (make_dir(d->paths.run_dir, geteuid() == 0 ? 0755 : 0700) != 0 || take_lock(d) != 0 ||
-	    make_state_dir(d->paths.state) != 0)
+	if (place_dir(d->paths.run_dir, geteuid() == 0 ? 0755 : 0700) != 0 || place_lock(d) != 0 ||
+	    place_state_dir(d->paths.state) != 0)
 		goto fail;
-	set_lock_group(d);
+	place_lock_group(d);
 	config_table(c, &t);
 	if (store_open(d->paths.state, &d->store, err, sizeof(err)) != 0 ||
 	    keeper_open(&d->keeper, &d->paths, &t, d->group, d->sandbox, err, sizeof(err)) != 0) {
@@ -597,8 +455,8 @@ main(int argc, char **argv)
 		mistakes_free(&m);
 		return 1;
 	}
-	if (o.check) {
-		e = check(&d, c);
+	e = check(&d, c);
+	if (o.check || e != 0) {
 		config_free(c);
 		return e;
 	}

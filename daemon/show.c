@@ -211,10 +211,10 @@ change_json(const struct change *ch, bool in_force)
 {
 	bool named = ch->kind == CHANGE_RATES || ch->kind == CHANGE_PLAN || ch->kind == CHANGE_ENV;
 	char key[KEY_TEXT], share[48];
-	json_t *j = json_pack("{s:I, s:s, s:o, s:I, s:s, s:o, s:b}", "id", (json_int_t)ch->id,
+	json_t *j = json_pack("{s:I, s:s, s:o, s:I, s:o, s:o, s:b}", "id", (json_int_t)ch->id,
 	    "kind", change_kind_text(ch->kind), "until", json_time(ch->until), "when",
-	    (json_int_t)ch->when, "who", ch->who, "reason", json_any(ch->reason), "in_force",
-	    in_force);
+	    (json_int_t)ch->when, "who", json_any(ch->who), "reason", json_any(ch->reason),
+	    "in_force", in_force);
 
 	key_text(ch->key, ch->key_len, key);
 	(void)snprintf(share, sizeof(share), "%llu/%llu", (unsigned long long)ch->share_num,

@@ -609,6 +609,12 @@ other_boot(struct seg_head *h, int fd)
 }
 
 static void
+left_half_way(struct seg_head *h, int fd)
+{
+	h->retired = 1;
+}
+
+static void
 truncated(struct seg_head *h, int fd)
 {
 	assert_int_equal(ftruncate(fd, 8192), 0);
@@ -629,6 +635,7 @@ test_bad_segments(void **state)
 	assert_int_equal(stop(s, SIGTERM), 0);
 	spoil(s, other_layout, "another layout version");
 	spoil(s, other_boot, "before the last boot");
+	spoil(s, left_half_way, "replaced already");
 	spoil(s, truncated, "damaged or truncated");
 	/* retired is garbage already: only that it is replaced is to be seen */
 	{
@@ -704,6 +711,45 @@ test_full_tmpfs(void **state)
 		skip(); /* no right to mount */
 	assert_int_equal(WEXITSTATUS(status), 1);
 	assert_non_null(strstr(s->log, "no room for"));
+}
+
+/* A program that has the old segment open goes on, and moves over. */
+static void
+test_clients_move(void **state)
+{
+	struct server *s = *state;
+	int64_t end = mono_ms() + WAIT_MS;
+	char path[256];
+	struct seg_head *h;
+	ration_t *r;
+	int fd, got = 0;
+
+	start(s);
+	assert_int_equal(ration_open_dir(s->dir, NULL, 0, &r), 0);
+	for (int i = 0; i < 9; i++)
+		got += ration_acquire(r, "slow", "k", 1, NULL);
+	assert_int_equal(got, 5);
+	assert_int_equal(stop(s, SIGKILL), -SIGKILL);
+	path_in(s, "default.counters", path, sizeof(path));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	h = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(h != MAP_FAILED);
+	other_boot(h, fd);
+	/* A policy that is wrong replaces nothing. */
+	put_file(s, "ration.yaml", "limits: {slow: 5/dayy}\n");
+	spawn(s, NULL);
+	assert_int_equal(reap(s), 1);
+	assert_int_equal(h->retired, 0);
+	assert_int_equal(ration_acquire(r, "slow", "k", 1, NULL), RATION_DENIED);
+	put_file(s, "ration.yaml", policy_text);
+	start(s);
+	assert_int_equal(h->retired, 1);
+	/* It looks at most once in 100 ms. */
+	while (ration_acquire(r, "slow", "k", 1, NULL) != RATION_ADMITTED)
+		assert_true(mono_ms() < end);
+	ration_close(r);
+	(void)munmap(h, 4096);
+	(void)close(fd);
 }
 
 /* ---- the protocol ---- */
@@ -1362,6 +1408,7 @@ main(int argc, char **argv)
 		T(test_restart_keeps_usage),
 		T(test_bad_segments),
 		T(test_full_tmpfs),
+		T(test_clients_move),
 		T(test_status),
 		T(test_garbage),
 		T(test_lines),
