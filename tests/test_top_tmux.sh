@@ -266,6 +266,7 @@ expect '^> user:'
 key=$(selected)
 resize 140 40
 expect 'LEFT +ALLOW/s +DENY/s'
+expect 'Selected key .*Limits'
 equal 'the selection at 140x40' "$(selected)" "$key"
 resize 60 15
 expect '^  KEY +LIMIT +USED/LIMIT +USE%v *$'
@@ -338,7 +339,7 @@ expect_not 'status=' 'random keys ended the dashboard'
 press Escape
 press '\'
 press 1
-expect 'KEY .*LIMIT' 'after random keys'
+expect '^  KEY.*LIMIT' 'after random keys'
 
 # ---- it ends as asked ----
 press Escape

@@ -281,7 +281,7 @@ edit_undo(struct top *t)
 	json_decref(answer);
 	rpc_error_clear(&e);
 	edit_forget(t);
-	top_read(t, true);
+	top_read(t, READ_SOON);
 }
 
 /* ---- committing ---- */
@@ -447,7 +447,7 @@ edit_key(struct top *t, int key)
 			commit_edit(t);
 		else
 			commit_reset(t);
-		top_read(t, true);
+		top_read(t, READ_SOON);
 		break;
 	default:
 		break;

@@ -25,6 +25,7 @@
 #define INTERVAL_MIN_NS UINT64_C(1000000000)
 #define INTERVAL_MAX_NS UINT64_C(60000000000)
 #define NOTE_NS UINT64_C(10000000000)
+#define SOON_NS UINT64_C(250000000)
 #define KEYS_A_FRAME 64
 
 const struct view_ops *const views[] = { &view_keys, &view_limits, &view_events, &view_audit,
@@ -90,17 +91,33 @@ top_note(struct top *t, int look, const char *fmt, ...)
 
 /* ---- reading ---- */
 
+/* Not within this time of the reading before, nor more than a third of all time. */
+static uint64_t
+soonest(const struct model *m)
+{
+	uint64_t rest = 2 * m->scan_took_ns;
+
+	return m->scan_mono_ns + m->scan_took_ns + (rest > SOON_NS ? rest : SOON_NS);
+}
+
 void
-top_read(struct top *t, bool force)
+top_read(struct top *t, enum reading when)
 {
 	bool fresh;
 
 	if (t->model.seg == NULL)
 		return;
-	fresh = model_refresh(&t->model, t->now.shared_ns, t->now.mono_ns, force);
-	if ((fresh || force) && view_keys.read != NULL)
-		view_keys.read(t); /* the selection is kept up in every view */
-	if ((fresh || force) && t->view != &view_keys && t->view->read != NULL)
+	if (when == READ_SOON && t->model.scans > 0 && t->now.mono_ns < soonest(&t->model)) {
+		t->read_soon = true;
+		t->next_read_ns = soonest(&t->model);
+		return;
+	}
+	t->read_soon = false;
+	fresh = model_refresh(&t->model, t->now.shared_ns, t->now.mono_ns, when != READ_DUE);
+	if (!fresh && when == READ_DUE)
+		return;
+	view_keys.read(t); /* the selection is kept up in every view */
+	if (t->view != &view_keys && t->view->read != NULL)
 		t->view->read(t);
 }
 
@@ -149,7 +166,6 @@ bool
 top_filter_apply(struct top *t)
 {
 	struct filter *f;
-	const struct key_ref *sel = &t->keys.sel;
 
 	t->filter_err[0] = '\0';
 	f = filter_parse(t->filter_text.text, t->filter_err, sizeof(t->filter_err));
@@ -159,12 +175,8 @@ top_filter_apply(struct top *t)
 	filter_free(t->filter);
 	t->filter = f;
 	t->model.hold_ns = 0;
-	top_read(t, true);
-	if (t->keys.sel.set && model_index(&t->model, sel->slot, sel->birth) < 0) {
-		/* What cannot be seen is not selected. */
-		memset(&t->keys.sel, 0, sizeof(t->keys.sel));
-		view_keys.read(t);
-	}
+	t->filter_moved = true;
+	top_read(t, READ_SOON);
 	return true;
 }
 
@@ -291,7 +303,7 @@ wait_ms(const struct top *t)
 {
 	uint64_t until = t->now.mono_ns + UINT64_C(1000000000); /* the clock in the corner */
 
-	if (!t->paused && t->next_read_ns < until)
+	if ((!t->paused || t->read_soon) && t->next_read_ns < until)
 		until = t->next_read_ns;
 	if (until <= t->now.mono_ns)
 		return 0;
@@ -332,8 +344,8 @@ loop(struct top *t)
 		read_time(t);
 		follow_segment(t);
 		daemon_turn(t);
-		if (!t->paused && t->now.mono_ns >= t->next_read_ns) {
-			top_read(t, false);
+		if ((!t->paused || t->read_soon) && t->now.mono_ns >= t->next_read_ns) {
+			top_read(t, t->read_soon ? READ_NOW : READ_DUE);
 			t->next_read_ns = t->now.mono_ns + t->interval_ns;
 			/* Rates are known from the second reading on: do not wait long for that. */
 			if (!t->model.rates_known)

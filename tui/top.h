@@ -150,6 +150,8 @@ struct top {
 
 	uint64_t interval_ns;
 	uint64_t next_read_ns;
+	bool read_soon;    /* at next_read_ns, whatever the model thinks is due */
+	bool filter_moved; /* the selection must be looked for under the new filter */
 	uint64_t frames;
 	bool frames_in_title;
 	bool paused;
@@ -167,11 +169,19 @@ void top_show(struct top *t, const struct view_ops *view);
 void top_back(struct top *t);
 /* A line for the user at the bottom, for some seconds. */
 void top_note(struct top *t, int look, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* Read everything that is shown anew. */
-void top_read(struct top *t, bool force);
+/*
+ * Read everything that is shown anew: when it is due; soon, for something else is wanted
+ * (so that rates are not taken over an instant, and typing is not held up); or at once.
+ */
+enum reading { READ_DUE, READ_SOON, READ_NOW };
+void top_read(struct top *t, enum reading when);
 void top_key(struct top *t, int key);
 /* Parse filter_text and use it; false: filter_err says what is wrong, the filter before stays. */
 bool top_filter_apply(struct top *t);
+
+/* view_detail.c, view_limits.c: the same beneath the keys on a large screen */
+void detail_pane(struct top *t, int y, int x, int lines, int width);
+void limits_pane(struct top *t, int y, int x, int lines, int width);
 
 /* frame.c */
 void frame_draw(struct top *t);

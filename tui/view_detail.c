@@ -240,6 +240,35 @@ detail_key(struct top *t, enum action action)
 }
 
 static void
+draw_line(struct top *t, const struct detail_line *line, int y, int x, int width)
+{
+	int used = screen_text(t->s, y, x, width, line->look, line->text);
+	int at = used < 44 && width > 70 ? 44 : used;
+
+	if (line->share >= 0 && width - at > 12)
+		screen_bar(t->s, y, x + at + 2, width - at - 4 < 30 ? width - at - 4 : 30,
+		    line->look, line->share);
+}
+
+void
+detail_pane(struct top *t, int y, int x, int lines, int width)
+{
+	struct detail_text d = { .line = calloc(LINES_MAX, sizeof(*d.line)) };
+
+	if (d.line == NULL)
+		return;
+	if (!t->paused || t->detail.row.slot != t->keys.sel.slot ||
+	    t->detail.row.birth != t->keys.sel.birth) {
+		memset(&t->detail, 0, sizeof(t->detail));
+		detail_read(t);
+	}
+	make_lines(t, &d);
+	for (int i = 0; i < lines && (size_t)i < d.n; i++)
+		draw_line(t, &d.line[i], y + i, x, width);
+	free(d.line);
+}
+
+static void
 detail_draw(struct top *t, int y, int lines)
 {
 	struct detail_text d = { .line = calloc(LINES_MAX, sizeof(*d.line)) };
@@ -253,17 +282,8 @@ detail_draw(struct top *t, int y, int lines)
 	l->page = (size_t)lines;
 	if (l->offset + l->page > d.n)
 		l->offset = d.n > l->page ? d.n - l->page : 0;
-	for (int i = 0; i < lines && l->offset + (size_t)i < d.n; i++) {
-		const struct detail_line *line = &d.line[l->offset + (size_t)i];
-		int x = screen_text(t->s, y + i, 0, cols, line->look, line->text);
-
-		if (line->share >= 0 && cols - x > 14) {
-			if (x < 46 && cols > 76)
-				x = 46;
-			screen_bar(t->s, y + i, x + 2, cols - x - 4 < 30 ? cols - x - 4 : 30,
-			    line->look, line->share);
-		}
-	}
+	for (int i = 0; i < lines && l->offset + (size_t)i < d.n; i++)
+		draw_line(t, &d.line[l->offset + (size_t)i], y + i, 0, cols);
 	screen_cursor(t->s, y, 0);
 	free(d.line);
 }

@@ -19,6 +19,9 @@
 #define SIGN_WIDTH 5 /* " OVER" beside USE% */
 #define BAR_WIDTH 10
 #define WIDE_COLS 120 /* from here on with a bar */
+#define PANE_COLS 110 /* from here on with two panes beneath, if there are lines for them */
+#define PANE_VIEW_LINES 26
+#define PANE_LINES 11
 #define WANT_MIN 256
 #define WANT_MAX 200000 /* rows that G goes down to */
 
@@ -122,10 +125,16 @@ keys_read(struct top *t)
 		return;
 	}
 	at = model_index(&t->model, k->sel.slot, k->sel.birth);
-	if (at >= 0) {
-		k->at = (size_t)at;
-		return;
+	if (at < 0 && t->filter_moved) {
+		/* What the new filter does not show is not selected either. */
+		memset(&k->sel, 0, sizeof(k->sel));
+		select_at(t, 0);
 	}
+	t->filter_moved = false;
+	if (at >= 0)
+		k->at = (size_t)at;
+	if (at >= 0 || !k->sel.set)
+		return;
 	/* Not in the list: filtered out, further down, or gone. */
 	if (!model_row_of(&t->model, k->sel.slot, k->sel.birth, t->now.shared_ns, &row)) {
 		k->sel.set = false;
@@ -190,7 +199,7 @@ want_up_to(struct top *t, size_t i)
 		/* What is held in its order cannot grow: let go once. */
 		if (t->model.nentries < t->model.matched) {
 			t->model.hold_ns = 0;
-			top_read(t, true);
+			top_read(t, READ_NOW);
 		}
 	}
 }
@@ -242,7 +251,7 @@ resort(struct top *t)
 	t->model.hold_ns = 0;
 	if (!t->keys.sel.moved)
 		t->keys.sel.set = false;
-	top_read(t, true);
+	top_read(t, READ_SOON);
 }
 
 /* The column shown beside the sorted one. */
@@ -277,6 +286,10 @@ keys_key(struct top *t, enum action action)
 {
 	const struct key_ref *ref;
 
+	/* What was asked for before comes first: one moves in the order that was chosen. */
+	if (t->read_soon && action != ACT_SORT_LEFT && action != ACT_SORT_RIGHT &&
+	    action != ACT_INVERT)
+		top_read(t, READ_NOW);
 	if (keys_move(t, action))
 		return true;
 	switch (action) {
@@ -412,11 +425,29 @@ draw_empty(struct top *t, int y)
 	screen_text(t->s, y, MARK_WIDTH, screen_cols(t->s) - MARK_WIDTH, LOOK_PLAIN, why);
 }
 
+/* The selected key's detail, and the limits, beneath the list. */
+static void
+draw_panes(struct top *t, int y, int lines)
+{
+	int cols = screen_cols(t->s), half = cols / 2;
+
+	screen_text(t->s, y, 0, cols, LOOK_REVERSE, "  Selected key");
+	screen_text(t->s, y, half + 1, cols - half - 1, LOOK_REVERSE, " Limits");
+	if (t->keys.sel.set)
+		detail_pane(t, y + 1, 2, lines - 1, half - 2);
+	limits_pane(t, y + 1, half, lines - 1, cols - half);
+}
+
 static void
 keys_draw(struct top *t, int y, int lines)
 {
 	struct layout l;
 	int shown = -1;
+
+	if (lines >= PANE_VIEW_LINES && screen_cols(t->s) >= PANE_COLS) {
+		lines -= PANE_LINES;
+		draw_panes(t, y + lines, PANE_LINES);
+	}
 
 	layout_make(&l, screen_cols(t->s));
 	fit(t, lines - 1);

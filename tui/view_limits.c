@@ -216,46 +216,53 @@ cell_text(const struct top *t, const struct limit_line *l, enum limit_col c, cha
 	}
 }
 
+/* A limit, or with l NULL the header, in as many columns as fit. */
 static void
-draw_limit(struct top *t, int y, const struct limit_line *l, int n, int look)
+draw_limit(struct top *t, int y, int x, int width, const struct limit_line *l, int look)
 {
-	int x = 2;
+	int end = x + width;
 
-	for (int c = 0; c < n; c++) {
+	x += 2;
+	for (int c = 0; c < LC_COUNT && x + cols_of[c].width <= end; c++) {
 		char text[RATES_TEXT_MAX];
-		int width = c == LC_FROM ? screen_cols(t->s) - x : cols_of[c].width;
+		int w = c == LC_FROM ? end - x : cols_of[c].width;
 
 		if (l != NULL)
 			cell_text(t, l, (enum limit_col)c, text, sizeof(text));
 		else
 			snprintf(text, sizeof(text), "%s", cols_of[c].header);
-		screen_printf(t->s, y, x, width, look, cols_of[c].right ? "%*s" : "%-*s",
-		    cols_of[c].right ? width : 0, text);
-		x += width + 1;
+		screen_printf(t->s, y, x, w, look, "%*s", cols_of[c].right ? w : -w, text);
+		x += w + 1;
 	}
+}
+
+void
+limits_pane(struct top *t, int y, int x, int lines, int width)
+{
+	limits_read(t);
+	draw_limit(t, y, x, width, NULL, LOOK_BOLD);
+	for (int i = 0; i < lines - 1 && (size_t)i < t->nlimits; i++)
+		draw_limit(t, y + 1 + i, x, width, &t->limits[i], LOOK_PLAIN);
 }
 
 static void
 limits_draw(struct top *t, int y, int lines)
 {
-	int n = 0, used = 2;
 	struct list_state *l = &t->limits_list;
+	int cols = screen_cols(t->s);
 
-	while (n < LC_COUNT && used + cols_of[n].width <= screen_cols(t->s))
-		used += cols_of[n++].width + 1;
 	list_fit(l, t->nlimits, lines - 1);
-	screen_text(t->s, y, 0, screen_cols(t->s), LOOK_REVERSE, "");
-	draw_limit(t, y, NULL, n, LOOK_REVERSE);
+	screen_text(t->s, y, 0, cols, LOOK_REVERSE, "");
+	draw_limit(t, y, 0, cols, NULL, LOOK_REVERSE);
 	screen_cursor(t->s, y, 0);
 	if (t->nlimits == 0)
-		screen_text(
-		    t->s, y + 1, 2, screen_cols(t->s) - 2, LOOK_PLAIN, "the policy has no limits");
+		screen_text(t->s, y + 1, 2, cols - 2, LOOK_PLAIN, "the policy has no limits");
 	for (int i = 0; i < lines - 1 && l->offset + (size_t)i < t->nlimits; i++) {
 		size_t at = l->offset + (size_t)i;
 		int look = at == l->at ? LOOK_REVERSE : LOOK_PLAIN;
 
-		screen_text(t->s, y + 1 + i, 0, screen_cols(t->s), look, at == l->at ? ">" : "");
-		draw_limit(t, y + 1 + i, &t->limits[at], n, look);
+		screen_text(t->s, y + 1 + i, 0, cols, look, at == l->at ? ">" : "");
+		draw_limit(t, y + 1 + i, 0, cols, &t->limits[at], look);
 		if (at == l->at)
 			screen_cursor(t->s, y + 1 + i, 0);
 	}
