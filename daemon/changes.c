@@ -105,8 +105,8 @@ from_live(struct builder *b, const struct change *ch, struct patch *p)
 		return live_rates(b, ch, p);
 	if (ch->kind == CHANGE_MODE && ch->mode > MODE_OFF)
 		return fault(b, ch, "", 0, "a mode");
-	if (ch->kind == CHANGE_SHARE && (ch->share_num == 0 || ch->share_den == 0))
-		return fault(b, ch, "", 0, "a share above 0");
+	if (ch->kind == CHANGE_SHARE && (ch->share_num == 0 || ch->share_num > ch->share_den))
+		return fault(b, ch, "", 0, "a share above 0, at most 1");
 	return true;
 }
 

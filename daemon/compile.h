@@ -61,7 +61,7 @@ struct builder {
 	uint32_t *matrix;
 	struct override_def *overrides;
 	uint32_t noverrides, overrides_cap;
-	bool too_many[LIMITS_MAX]; /* rates: complained of once */
+	bool told[LIMITS_MAX]; /* of a limit that does not fit */
 };
 
 /* Offset of a string in the strings section, each once. */

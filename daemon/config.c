@@ -149,7 +149,7 @@ void
 read_share(struct loader *l, const struct node *key)
 {
 	if (once(l, &l->c->scalar_marks[ONCE_share], key))
-		get_fraction(l, key->next, &l->c->share_num, &l->c->share_den);
+		get_share(l, key->next, &l->c->share_num, &l->c->share_den);
 }
 
 void
@@ -293,6 +293,37 @@ cells_needed(const struct config *c)
 	return most;
 }
 
+/* A figure times a factor that its counter cannot hold: one complaint for each factor. */
+static void
+check_factors(struct loader *l)
+{
+	const struct config *c = l->c;
+
+	for (uint32_t e = 1; e <= c->nenvs; e++) {
+		const struct env_model *env = &c->envs[e];
+		bool told = env->unlimited || env->num <= env->den;
+
+		for (uint32_t i = 0; i < c->nlimits && !told; i++)
+			for (uint32_t p = 0; c->limits[i].plans != NULL && p < c->nplans && !told;
+			     p++) {
+				const struct plan_cell *cell = &c->limits[i].plans[p];
+				char place[256];
+
+				for (unsigned r = 0; cell->rates != NULL && r < cell->rates->n; r++)
+					told = told ||
+					    !rate_scale_fits(
+						&cell->rates->rate[r], env->num, env->den);
+				if (told)
+					report_add(&l->r, env->mark,
+					    "found a factor of %.9g, expected one with "
+					    "which the counter of limit %s (%s) holds plan %s",
+					    (double)env->num / (double)env->den, c->limits[i].name,
+					    config_place(c, cell->mark, place, sizeof(place)),
+					    c->plans[p + 1].name);
+			}
+	}
+}
+
 /* Trees into sections, in order of need. */
 static void
 read_trees(struct loader *l, struct node *const *roots)
@@ -319,6 +350,7 @@ read_trees(struct loader *l, struct node *const *roots)
 		}
 	}
 	zone_leave();
+	check_factors(l);
 	cells = cells_needed(c);
 	if (c->table.cells != 0 && c->table.cells < cells)
 		report_add(&l->r, c->table_marks[TABLE_rates],

@@ -200,7 +200,7 @@ read_override(struct loader *l, const struct node *n)
 		add_patch(l, &p);
 	}
 	if (got[OVERRIDE_share] != NULL &&
-	    get_fraction(l, got[OVERRIDE_share]->next, &p.num, &p.den)) {
+	    get_share(l, got[OVERRIDE_share]->next, &p.num, &p.den)) {
 		p.kind = CHANGE_SHARE;
 		add_patch(l, &p);
 	}

@@ -21,6 +21,7 @@
 struct effective {
 	struct rates rates;
 	uint8_t mode;
+	bool too_much; /* times the environment more than its counter holds */
 	int64_t until;
 	char origin[640];
 };
@@ -107,8 +108,10 @@ use_environment(const struct builder *b, struct effective *e, uint16_t env)
 		say(e, " x environment %s (unlimited)", m->name);
 		return;
 	}
-	for (unsigned i = 0; i < e->rates.n; i++)
+	for (unsigned i = 0; i < e->rates.n; i++) {
+		e->too_much = e->too_much || !rate_scale_fits(&e->rates.rate[i], m->num, m->den);
 		rate_scale(&e->rates.rate[i], m->num, m->den);
+	}
 	if (m->den == 1)
 		say(e, " x environment %s (%llu)", m->name, (unsigned long long)m->num);
 	else
@@ -280,16 +283,25 @@ ruleset_add(struct builder *b, const struct ruleset *r)
 	return b->nrulesets++;
 }
 
+/* What no slot or counter can hold; once for each limit. */
 static void
-check_cells(struct builder *b, uint32_t limit, const struct effective *e)
+check_fits(struct builder *b, uint32_t limit, const struct effective *e)
 {
-	if (e->rates.n <= b->cells || b->too_many[limit])
+	const char *name = b->c->limits[limit].name;
+
+	if ((e->rates.n <= b->cells && !e->too_much) || b->told[limit])
 		return;
-	b->too_many[limit] = true;
-	mistakes_add(b->m,
-	    "limit %s: found %u rates (%s), expected at most %u: the table was made "
-	    "so, see table.rates",
-	    b->c->limits[limit].name, e->rates.n, e->origin, b->cells);
+	b->told[limit] = true;
+	if (e->too_much)
+		mistakes_add(b->m,
+		    "limit %s: found more units (%s) than expected: its counter holds at "
+		    "most 10^9, of days, months and fixed windows 10^12",
+		    name, e->origin);
+	else
+		mistakes_add(b->m,
+		    "limit %s: found %u rates (%s), expected at most %u: the table was made "
+		    "so, see table.rates",
+		    name, e->rates.n, e->origin, b->cells);
 }
 
 static uint32_t
@@ -300,7 +312,7 @@ from_effective(struct builder *b, uint32_t limit, uint16_t plan, uint16_t env, s
 	struct ruleset r;
 
 	memset(&r, 0, sizeof(r));
-	check_cells(b, limit, e);
+	check_fits(b, limit, e);
 	r.limit = b->id_of[limit];
 	r.nrates = e->rates.n;
 	r.mode = e->mode;

@@ -94,6 +94,8 @@ bool get_zone(struct loader *l, const struct node *n, uint16_t *zone);
 /* Key in strvis form: its index in config.keymap, added when new. */
 bool get_key(struct loader *l, const struct node *n, uint32_t *key);
 bool get_fraction(struct loader *l, const struct node *n, uint64_t *num, uint64_t *den);
+/* A fraction of at most 1. */
+bool get_share(struct loader *l, const struct node *n, uint64_t *num, uint64_t *den);
 bool get_until(struct loader *l, const struct node *n, int64_t *until);
 /* One rate or a list of them; with `per` ("minute") plain numbers too. */
 const struct rates *get_rates(struct loader *l, const struct node *n, const char *per);

@@ -237,6 +237,23 @@ get_fraction(struct loader *l, const struct node *n, uint64_t *num, uint64_t *de
 }
 
 bool
+get_share(struct loader *l, const struct node *n, uint64_t *num, uint64_t *den)
+{
+	uint64_t a, b;
+
+	if (!get_fraction(l, n, &a, &b))
+		return false;
+	if (a > b) {
+		report_add(
+		    &l->r, n->mark, "found %s, expected a share of at most 1", shown_node(n));
+		return false;
+	}
+	*num = a;
+	*den = b;
+	return true;
+}
+
+bool
 get_until(struct loader *l, const struct node *n, int64_t *until)
 {
 	static const char expected[] = "a time such as 2027-01-01, 2027-01-01 12:30 or "

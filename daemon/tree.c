@@ -122,7 +122,6 @@ on_scalar(struct reader *r, const yaml_event_t *e)
 
 	n->len = (uint32_t)e->data.scalar.length;
 	n->text = arena_copy(r->arena, e->data.scalar.value, e->data.scalar.length);
-	n->plain = e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
 	check_tag(r, n, e->data.scalar.tag);
 	append(r, n);
 	anchor_add(r, e->data.scalar.anchor, n, false);

@@ -36,7 +36,6 @@ struct node {
 	uint32_t weight;    /* nodes in it, itself included */
 	struct mark mark;
 	uint8_t kind;
-	bool plain; /* a scalar without quotes */
 };
 
 /*

@@ -58,12 +58,21 @@ scan_window(const char *text, struct rate_spec *out, char *err, size_t errsize)
 	return end;
 }
 
+/* What a counter of this kind holds. */
+static uint64_t
+units_max(uint8_t kind)
+{
+	bool wide = kind == RATION_FIXED || kind == RATION_DAY || kind == RATION_MONTH;
+
+	return wide ? WIDE_UNITS_MAX : NARROW_UNITS_MAX;
+}
+
 /* The bounds that the counters set. */
 static int
 rate_check(const struct rate_spec *r, char *err, size_t errsize)
 {
-	bool wide = r->kind == RATION_FIXED || r->kind == RATION_DAY || r->kind == RATION_MONTH;
-	uint64_t max = wide ? WIDE_UNITS_MAX : NARROW_UNITS_MAX;
+	uint64_t max = units_max(r->kind);
+	bool wide = max == WIDE_UNITS_MAX;
 	uint64_t window_s = r->window_ns / NS_S;
 
 	if (r->kind == RATION_COUNT_ONLY)
@@ -291,11 +300,20 @@ scaled(uint64_t units, uint64_t num, uint64_t den, uint64_t max)
 	return v == 0 ? 1 : v > max ? max : (uint64_t)v;
 }
 
+bool
+rate_scale_fits(const struct rate_spec *r, uint64_t num, uint64_t den)
+{
+	unsigned __int128 most = r->units > r->burst ? r->units : r->burst;
+
+	if (r->kind == RATION_COUNT_ONLY || r->units == RATION_UNLIMITED || den == 0)
+		return true;
+	return most * num / den <= units_max(r->kind);
+}
+
 void
 rate_scale(struct rate_spec *r, uint64_t num, uint64_t den)
 {
-	bool wide = r->kind == RATION_FIXED || r->kind == RATION_DAY || r->kind == RATION_MONTH;
-	uint64_t max = wide ? WIDE_UNITS_MAX : NARROW_UNITS_MAX;
+	uint64_t max = units_max(r->kind);
 
 	if (r->kind == RATION_COUNT_ONLY || r->units == RATION_UNLIMITED)
 		return;

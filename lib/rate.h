@@ -50,5 +50,7 @@ int duration_format(uint64_t ns, char *buf, size_t size);
 int fraction_parse(const char *text, uint64_t *num, uint64_t *den, char *err, size_t errsize);
 /* Multiply a rate by num/den (a share, an environment), rounded down, at least 1 unless 0. */
 void rate_scale(struct rate_spec *r, uint64_t num, uint64_t den);
+/* Would the product fit its counter?  rate_scale() stops at the most that does. */
+bool rate_scale_fits(const struct rate_spec *r, uint64_t num, uint64_t den);
 
 #endif

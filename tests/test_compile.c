@@ -395,6 +395,15 @@ test_bad_changes(void **state)
 	    "limit api: found 3 rates (override by ann), expected at most 2: the table was made "
 	    "so, see table.rates");
 	mistakes_free(&m);
+	config_free(c);
+	c = load("plans: [a]\nenvironments: {big: 10}\nlimits: {l: {plans: [1/s]}}\n");
+	ch[0] = rates_change("l", "", "a", "1G/s", POLICY_ENDLESS);
+	assert_int_equal(compile(c, ch, 1), -1);
+	assert_int_equal(m.n, 1);
+	assert_string_equal(m.text[0],
+	    "limit l: found more units (plan a by ann x environment big (10)) than expected: its "
+	    "counter holds at most 10^9, of days, months and fixed windows 10^12");
+	mistakes_free(&m);
 	assert_int_equal(config_compile(c, NULL, 0, NULL, 4, NOW, area, 4096, 1, &m), -1);
 	assert_non_null(
 	    strstr(m.text[0], "expected at most the 4096 that the segment has room for"));
