@@ -45,7 +45,7 @@ static const char policy_text[] = "table: {keys: 2k}\n"
 				  "environments: {sandbox: 0.1}\n"
 				  "limits:\n"
 				  "  api: 300/min\n"
-				  "  slow: 5/day\n"
+				  "  slow: 5/24h\n"
 				  "  mail: {per: month, plans: [10, 50]}\n";
 
 /* One rationd and its directory. */
@@ -563,7 +563,7 @@ test_restart_keeps_usage(void **state)
 	assert_non_null(strstr(s->log, "segment=attached"));
 	assert_int_equal(admitted(s, "slow", "k", 9), 2);
 	/* Another size is a wish that only a new segment can fulfil. */
-	put_file(s, "ration.yaml", "table: {keys: 5k}\nlimits: {slow: 5/day}\n");
+	put_file(s, "ration.yaml", "table: {keys: 5k}\nlimits: {slow: 5/24h}\n");
 	assert_int_equal(stop(s, SIGTERM), 0);
 	start(s);
 	assert_non_null(strstr(s->log, "table.keys is 5000"));
@@ -736,7 +736,7 @@ test_clients_move(void **state)
 	assert_true(h != MAP_FAILED);
 	other_boot(h, fd);
 	/* A policy that is wrong replaces nothing. */
-	put_file(s, "ration.yaml", "limits: {slow: 5/dayy}\n");
+	put_file(s, "ration.yaml", "limits: {slow: 5/24hx}\n");
 	spawn(s, NULL);
 	assert_int_equal(reap(s), 1);
 	assert_int_equal(h->retired, 0);
@@ -1093,8 +1093,8 @@ static void
 test_all_changes(void **state)
 {
 	static const char *const calls[][2] = {
-		{ "set", "{'limit':'slow','rates':'7/day','reason':'load test'}" },
-		{ "set", "{'limit':'slow','rates':'2/day','key':'a\\\\040b'}" },
+		{ "set", "{'limit':'slow','rates':'7/24h','reason':'load test'}" },
+		{ "set", "{'limit':'slow','rates':'2/24h','key':'a\\\\040b'}" },
 		{ "set", "{'limit':'mail','rates':'99/month','plan':'team'}" },
 		{ "plan", "{'key':'k1','plan':'team'}" },
 		{ "env", "{'key':'k2','environment':'sandbox'}" },
@@ -1118,8 +1118,8 @@ test_all_changes(void **state)
 	assert_int_equal(json_array_size(json_object_get(j, "entries")), n);
 	one = json_array_get(json_object_get(j, "entries"), n - 1);
 	assert_string_equal(json_string_value(json_object_get(one, "reason")), "load test");
-	assert_string_equal(json_string_value(json_object_get(one, "old")), "5/day");
-	assert_string_equal(json_string_value(json_object_get(one, "new")), "7/day");
+	assert_string_equal(json_string_value(json_object_get(one, "old")), "5/24h");
+	assert_string_equal(json_string_value(json_object_get(one, "new")), "7/24h");
 	json_decref(j);
 	/* They count: 7 x 1/2, 2 x 1/2. */
 	assert_int_equal(admitted(s, "slow", "k", 9), 3);
@@ -1142,7 +1142,7 @@ test_all_changes(void **state)
 	json_decref(j);
 	assert_int_equal(admitted(s, "slow", "k", 9), 0);
 	j = ok(s, "diff_yaml", NULL);
-	assert_non_null(strstr(json_string_value(json_object_get(j, "yaml")), "7/day"));
+	assert_non_null(strstr(json_string_value(json_object_get(j, "yaml")), "7/24h"));
 	json_decref(j);
 }
 
@@ -1172,16 +1172,16 @@ test_temporary(void **state)
 
 	start_with(s, args);
 	w = watch(s);
-	json_decref(ok(s, "set", "{'limit':'slow','rates':'6/day'}"));
-	json_decref(ok(s, "set", "{'limit':'slow','rates':'8/day','for_s':100}"));
-	assert_rates(s, "slow", "8/day", NULL);
+	json_decref(ok(s, "set", "{'limit':'slow','rates':'6/24h'}"));
+	json_decref(ok(s, "set", "{'limit':'slow','rates':'8/24h','for_s':100}"));
+	assert_rates(s, "slow", "8/24h", NULL);
 	now = number(s, "status", "now");
 	j = ok(s, "clock", "{'advance_s':100}");
 	assert_in_range(json_integer_value(json_object_get(j, "now")), now + 100, now + 160);
 	json_decref(j);
 	wait_event(w, "ended");
 	/* The endless one below it is in force again. */
-	assert_rates(s, "slow", "6/day", NULL);
+	assert_rates(s, "slow", "6/24h", NULL);
 	assert_int_equal(number(s, "status", "changes"), 1);
 	/* The clock stays where it was moved to, over a restart, but not without --sandbox. */
 	assert_int_equal(stop(s, SIGTERM), 0);
@@ -1208,6 +1208,52 @@ test_month_ends(void **state)
 	}
 }
 
+/* ---- housekeeping ---- */
+
+/* A full table raises an alarm; keys whose usage is over give their room back. */
+static void
+test_table_full(void **state)
+{
+	const char *const args[] = { "--sandbox", NULL };
+	struct server *s = *state;
+	int64_t end = mono_ms() + WAIT_MS;
+	char key[32];
+	ration_t *r;
+	json_t *j;
+	int w, got = 0;
+
+	put_file(s, "ration.yaml",
+	    "table: {keys: 1000, idle: 10min}\nlimits: {api: 300/min, day: 5/24h}\n");
+	start_with(s, args);
+	w = watch(s);
+	assert_int_equal(ration_open_dir(s->dir, NULL, 0, &r), 0);
+	for (int i = 0; i < 1500; i++) {
+		(void)snprintf(key, sizeof(key), "key:%d", i);
+		got += ration_acquire(r, i < 400 ? "day" : "api", key, 1, NULL);
+	}
+	assert_in_range(got, 900, 1000);
+	wait_event(w, "table_full");
+	(void)close(w);
+	/* An hour later nothing of `api` is used any more: room for others, `day` keeps its own. */
+	json_decref(ok(s, "clock", "{'advance_s':3600}"));
+	for (int more = 0; more < 500;) {
+		(void)snprintf(key, sizeof(key), "later:%d", more);
+		more += ration_acquire(r, "api", key, 1, NULL);
+		assert_true(mono_ms() < end);
+	}
+	for (int i = 0; i < 400; i++) {
+		(void)snprintf(key, sizeof(key), "key:%d", i);
+		for (int k = 1; k < 5; k++)
+			assert_int_equal(ration_acquire(r, "day", key, 1, NULL), 1);
+		assert_int_equal(ration_acquire(r, "day", key, 1, NULL), 0);
+	}
+	j = ok(s, "status", NULL);
+	assert_true(
+	    json_integer_value(json_object_get(json_object_get(j, "segment"), "recycled")) > 0);
+	json_decref(j);
+	ration_close(r);
+}
+
 /* ---- reload ---- */
 
 static void
@@ -1221,20 +1267,20 @@ test_reload(void **state)
 	start(s);
 	w = watch(s);
 	assert_rates(s, "api", "300/min", &g);
-	assert_rates(s, "slow", "5/day", &slow);
+	assert_rates(s, "slow", "5/24h", &slow);
 	assert_int_equal(admitted(s, "slow", "k", 3), 3);
 	put_file(s, "ration.yaml",
 	    "plans: [free]\nenvironments: {sandbox: 0.1}\n"
-	    "limits:\n  api: 200/min\n  slow: 5/day\n");
+	    "limits:\n  api: 200/min\n  slow: 5/24h\n");
 	assert_int_equal(kill(s->pid, SIGHUP), 0);
 	wait_event(w, "reload");
 	assert_rates(s, "api", "200/min", &g2);
 	assert_int_equal(g2, g + 1); /* compare-and-set sees a reload */
-	assert_rates(s, "slow", "5/day", &slow2);
+	assert_rates(s, "slow", "5/24h", &slow2);
 	assert_int_equal(slow2, slow);
 	assert_int_equal(admitted(s, "slow", "k", 9), 2);
 
-	put_file(s, "ration.yaml", "limits:\n  api: 9/minn\n  slow: 5/dayy\n");
+	put_file(s, "ration.yaml", "limits:\n  api: 9/minn\n  slow: 5/24hx\n");
 	assert_int_equal(kill(s->pid, SIGHUP), 0);
 	wait_event(w, "reload_refused");
 	assert_true(wait_log(s, "ration.yaml:2:"));
@@ -1266,7 +1312,7 @@ test_dormant(void **state)
 	json_t *j, *one;
 
 	start(s);
-	json_decref(ok(s, "set", "{'limit':'slow','rates':'7/day'}"));
+	json_decref(ok(s, "set", "{'limit':'slow','rates':'7/24h'}"));
 	json_decref(ok(s, "set", "{'limit':'api','rates':'8/min'}"));
 	put_file(s, "ration.yaml", "limits:\n  api: 300/min\n");
 	json_decref(ok(s, "reload", NULL));
@@ -1282,7 +1328,7 @@ test_dormant(void **state)
 	json_decref(j);
 	put_file(s, "ration.yaml", policy_text);
 	json_decref(ok(s, "reload", NULL));
-	assert_rates(s, "slow", "7/day", NULL);
+	assert_rates(s, "slow", "7/24h", NULL);
 }
 
 /* ---- durability ---- */
@@ -1420,6 +1466,7 @@ main(int argc, char **argv)
 		T(test_reset),
 		T(test_temporary),
 		T(test_month_ends),
+		T(test_table_full),
 		T(test_reload),
 		T(test_dormant),
 		T(test_kill_loop),
