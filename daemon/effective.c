@@ -304,6 +304,18 @@ check_fits(struct builder *b, uint32_t limit, const struct effective *e)
 		    name, e->rates.n, e->origin, b->cells);
 }
 
+/* May a call take the short way (lib/acquire.c)? */
+static bool
+plain(const struct ruleset *r)
+{
+	if (r->nrates == 0 || r->mode != MODE_ENFORCE || r->until != POLICY_ENDLESS)
+		return false;
+	for (unsigned i = 0; i < r->nrates; i++)
+		if (r->rates[i].kind != RATION_SLIDING || r->rates[i].units > NARROW_MAX)
+			return false;
+	return true;
+}
+
 static uint32_t
 from_effective(struct builder *b, uint32_t limit, uint16_t plan, uint16_t env, struct effective *e,
     uint32_t next)
@@ -324,8 +336,7 @@ from_effective(struct builder *b, uint32_t limit, uint16_t plan, uint16_t env, s
 	qsort(e->rates.rate, e->rates.n, sizeof(e->rates.rate[0]), by_window);
 	for (unsigned i = 0; i < e->rates.n; i++)
 		rate_fill(&r.rates[i], &e->rates.rate[i], m->zone, b->c->zones[m->zone]);
-	if (r.nrates == 1 && r.rates[0].kind == RATION_SLIDING && r.mode == MODE_ENFORCE &&
-	    r.until == POLICY_ENDLESS)
+	if (plain(&r) && (m->flags & LIMIT_UNLISTED_REFUSE) == 0)
 		r.flags |= RULESET_PLAIN;
 	return ruleset_add(b, &r);
 }

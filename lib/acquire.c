@@ -1,882 +1,460 @@
 /*
- * acquire.c - a call: one or more claims, all or nothing.
+ * acquire.c - the public calls, and the short way.
  *
- * The order of things is the same for every call:
- *   1. find each key that exists (all lines asked for first)
- *   2. look at every rate of every claim; one that refuses ends the call here, with
- *	nothing charged and nothing added; before that the precise clock is read
- *   3. add the keys that do not exist yet
- *   4. charge, in the order of the slots: a refusal now (somebody was faster) gives back
- *	what was charged and starts again
- * Calls over several claims reserve in one global order, so of two that meet one
- * gets everywhere first; nobody waits.
+ * The short way is for the commonest call: one key that exists, one or more sliding
+ * rates, enforced, in a sub-window already begun.  What it touches: the policy word
+ * (twice), the ruleset; of the slot state, resolved, link and key (keyed calls), and for
+ * each rate conv, cache and one ring word; the coarse clock; one CAS a rate.  Whatever is
+ * not as it expects goes the long way (call.c), which decides everything.
  *
- * The short way (try_plain) is the same for the commonest call: one key that exists, one
- * sliding rate, enforced, well below its limit, in a sub-window already begun.  It loads the
- * policy word (twice), state, resolved, conv, cache and one ring word: two lines of the
- * slot; reads the coarse clock; does one CAS.  Whatever is not as it expects goes the
- * long way.
+ * A CAS waits for all that goes into it, so the short way keeps long chains out of its
+ * operands.  Where the key's slot may be and which sub-window it is are guessed (handle.h)
+ * and then checked by compares that a processor predicts; neither the hash of the key
+ * nor the division of the clock is waited for.  A wrong guess costs what the long
+ * way costs, nothing else.
  */
 #include "ration.h"
 
 #include <string.h>
 
 #include "atomics.h"
-#include "cell.h"
-#include "handle.h"
+#include "call.h"
 #include "slot.h"
-
-#define NS_S INT64_C(1000000000)
-#define TRIES_MAX 256u
-#define NO_ID UINT32_MAX
-
-struct item {
-	struct ident id;
-	uint64_t cost;
-	uint64_t before; /* costs of earlier claims on the same key */
-	struct found at;
-	struct ruleset rules;
-	struct limit_def limit;
-	uint32_t limit_id;
-	uint32_t ruleset;
-	bool listed;
-	uint8_t index; /* of the claim */
-	uint8_t first; /* of its rates in the decision */
-	struct look looks[RATION_RATES_MAX];
-};
-
-struct call {
-	struct ration *handle;
-	const struct segment *seg;
-	struct policy_ref policy;
-	struct cell_ctx ctx;
-	ration_decision_t *d;
-	size_t n;
-	bool charge;  /* false: peek */
-	bool precise;
-	struct item items[RATION_CLAIMS_MAX];
-};
-
-enum step { STEP_ON, STEP_DENY, STEP_RETRY, STEP_PRECISE };
-
-/* ---- the decision ---- */
-
-static void
-decision_start(ration_decision_t *d, const struct call *c)
-{
-	d->flags = 0;
-	d->nrates = 0;
-	d->nreceipts = 0;
-	d->decided_by = UINT16_MAX;
-	d->cost = 0;
-	d->limit_units = RATION_UNLIMITED;
-	d->used = 0;
-	d->remaining = RATION_UNLIMITED;
-	d->window_ns = 0;
-	d->now = c->ctx.unix_ns / NS_S;
-	d->reset_at = d->now;
-	d->retry_at = 0;
-	d->retry_after = 0;
-	d->level = 0;
-	d->reason = RATION_R_NONE;
-	d->claim = 0;
-	d->policy_version = c->policy.version;
-	d->segment_id = c->seg->id;
-}
-
-static void
-decision_lead(ration_decision_t *d, unsigned i, uint64_t cost)
-{
-	const ration_rate_t *r = &d->rates[i];
-
-	d->decided_by = (uint16_t)i;
-	d->cost = cost;
-	d->limit_units = r->limit_units;
-	d->used = r->used;
-	d->remaining = r->remaining;
-	d->window_ns = r->window_ns;
-	d->reset_at = r->reset_at;
-	d->claim = r->claim;
-}
-
-/* Is a refused rate a worse one than b?  Never is later than any time. */
-static bool
-later(const ration_rate_t *a, const ration_rate_t *b)
-{
-	if (b->retry_at == RATION_NEVER)
-		return false;
-	return a->retry_at == RATION_NEVER || a->retry_at > b->retry_at;
-}
-
-/* The rate that leads, and what holds over all of them. */
-static void
-decision_finish(ration_decision_t *d, int verdict, const struct item *items)
-{
-	unsigned lead = 0;
-
-	d->verdict = verdict;
-	for (unsigned i = 0; i < d->nrates; i++) {
-		const ration_rate_t *r = &d->rates[i], *l = &d->rates[lead];
-
-		if (r->level > d->level)
-			d->level = r->level;
-		if (r->used > r->limit_units)
-			d->flags |= RATION_F_DEBT;
-		if (verdict == RATION_DENIED ? later(r, l)
-					     : r->remaining < l->remaining)
-			lead = i;
-	}
-	if (d->nrates != 0)
-		decision_lead(d, lead, items[d->rates[lead].claim].cost);
-	if (verdict == RATION_DENIED && d->nrates != 0) {
-		d->retry_at = d->rates[lead].retry_at;
-		d->reason = d->rates[lead].reason;
-		if (d->retry_at > d->now)
-			d->retry_after = (uint32_t)(d->retry_at - d->now);
-	}
-}
-
-static int
-degraded(struct ration *r, ration_decision_t *d)
-{
-	if ((r->flags & RATION_FAIL_OPEN) == 0)
-		return RATION_EDETACHED;
-	(void)atomic_fetch_add_explicit(&r->degraded, 1, memory_order_relaxed);
-	if (d != NULL) {
-		memset(d, 0, offsetof(ration_decision_t, rates));
-		d->size = sizeof(*d);
-		d->verdict = RATION_ADMITTED;
-		d->flags = RATION_F_DEGRADED;
-		d->decided_by = UINT16_MAX;
-		d->limit_units = RATION_UNLIMITED;
-		d->remaining = RATION_UNLIMITED;
-	}
-	return RATION_ADMITTED;
-}
-
-/* ---- finding and resolving ---- */
-
-static void
-time_now(struct call *c)
-{
-	const struct policy_head *p = c->seg->policy;
-
-	c->ctx.now_ns = c->precise ? clock_precise(&c->handle->clock, p)
-				   : clock_coarse(&c->handle->clock, p);
-	c->ctx.unix_ns = clock_unix(p, c->ctx.now_ns);
-	c->ctx.precise = c->precise;
-}
-
-static void
-use_item(struct call *c, const struct item *it)
-{
-	c->ctx.slot = it->at.slot == NO_SLOT ? NULL : segment_slot(c->seg, it->at.slot);
-	c->ctx.birth = it->at.birth;
-}
-
-/* The ruleset of a key by the policy, past overrides that have ended. */
-static bool
-follow(struct call *c, struct item *it, int64_t index, int64_t now_s)
-{
-	for (unsigned hop = 0; hop < 8; hop++) {
-		if (index < 0 || !policy_ruleset(&c->policy, (uint32_t)index, &it->rules))
-			return false;
-		if (now_s < it->rules.until || it->rules.until == POLICY_ENDLESS)
-			return true;
-		index = it->rules.next;
-	}
-	return true;
-}
-
-/* SLOT_RESOLVED if it is of this version, else the policy; remembered in the slot. */
-static bool
-resolve(struct call *c, struct item *it)
-{
-	word_t *p = NULL;
-	uint64_t w = 0;
-	int64_t index;
-
-	if (it->at.slot != NO_SLOT) {
-		p = &segment_slot(c->seg, it->at.slot)[SLOT_RESOLVED];
-		w = word_load(p);
-	}
-	/* `listed` matters only to limits that refuse strangers: those are looked up. */
-	if (p != NULL && w >> 32 == c->policy.version
-	    && (it->limit.flags & LIMIT_UNLISTED_REFUSE) == 0) {
-		index = (int64_t)(w & UINT32_MAX);
-		it->ruleset = (uint32_t)index;
-		if (follow(c, it, index, c->ctx.unix_ns / NS_S)
-		    && it->rules.limit == it->limit_id)
-			return true;
-		word_count(&c->seg->head->scribbles, 1);
-	}
-	index = policy_resolve(
-	    &c->policy, it->limit_id, it->id.key, it->id.key_len, &it->listed);
-	if (!follow(c, it, index, c->ctx.unix_ns / NS_S))
-		return false;
-	it->ruleset = (uint32_t)index;
-	if (p != NULL && (w >> 32 != c->policy.version || (w & UINT32_MAX) != it->ruleset))
-		(void)word_cas(p, w, RESOLVED_WORD(c->policy.version, it->ruleset));
-	return true;
-}
-
-static int
-find_item(struct call *c, struct item *it)
-{
-	int64_t id;
-
-	if (it->limit_id == NO_ID || !policy_limit(&c->policy, it->limit_id, &it->limit)) {
-		id = policy_limit_id(&c->policy, it->id.limit, it->id.limit_len);
-		if (id < 0 || id >= LIMITS_MAX || !policy_limit(&c->policy, (uint32_t)id, &it->limit))
-			return RATION_ENOLIMIT;
-		it->limit_id = (uint32_t)id;
-	}
-	if ((it->limit.flags & LIMIT_GONE) != 0)
-		return RATION_ENOLIMIT;
-	if (it->at.slot == NO_SLOT)
-		(void)table_find(c->seg, &it->id, it->limit_id, &it->at);
-	return 0;
-}
-
-/* ---- looking ---- */
-
-static enum step
-after_look(struct call *c, struct item *it, enum look_result r)
-{
-	switch (r) {
-	case LOOK_CLOCK:
-		return STEP_PRECISE;
-	case LOOK_GONE:
-		if (!table_rescue(c->seg, it->at.slot, it->at.birth))
-			it->at.slot = NO_SLOT;
-		return STEP_PRECISE;
-	case LOOK_AGAIN:
-		return STEP_RETRY;
-	default:
-		return STEP_ON;
-	}
-}
-
-static enum look_result
-look_rate(struct call *c, struct item *it, unsigned i, uint64_t cost)
-{
-	const struct rate_def *r = &it->rules.rates[i];
-	struct look *l = &it->looks[i];
-	enum look_result res;
-
-	if (c->ctx.slot != NULL && i < c->seg->cells) {
-		for (unsigned tries = 0; tries < 8; tries++) {
-			res = cell_look(&c->ctx, i, r, cost + it->before, l);
-			if (res != LOOK_AGAIN)
-				return res;
-		}
-		return res;
-	}
-	look_empty(&c->ctx, r, l);
-	return r->units != RATION_UNLIMITED && cost + it->before > r->units ? LOOK_DENIES
-									     : LOOK_FITS;
-}
-
-/* Look at all rates of an item.  *refused: one of them denies. */
-static enum step
-look_item(struct call *c, struct item *it, bool *refused)
-{
-	ration_decision_t *d = c->d;
-
-	use_item(c, it);
-	it->first = (uint8_t)d->nrates;
-	if (it->rules.mode == MODE_OFF) {
-		d->flags |= RATION_F_OFF;
-		return STEP_ON;
-	}
-	for (unsigned i = 0; i < it->rules.nrates; i++) {
-		enum look_result r = look_rate(c, it, i, it->cost);
-		enum step s = after_look(c, it, r);
-		ration_rate_t *out = &d->rates[d->nrates];
-
-		if (s != STEP_ON)
-			return s;
-		if (d->nrates >= RATION_DECISION_RATES)
-			return STEP_ON;
-		cell_report(&c->ctx, &it->rules.rates[i], &it->looks[i], it->before, out);
-		out->claim = it->index;
-		if (r == LOOK_DENIES) {
-			cell_retry(&c->ctx, i, &it->rules.rates[i], &it->looks[i],
-			    it->cost + it->before, out);
-			*refused = true;
-		}
-		d->nrates++;
-	}
-	return STEP_ON;
-}
-
-/*
- * When rate i would fit under the ruleset that follows at `until`: with the same window, from
- * the same words; with another one, what is used is carried over at that moment and has
- * come back a whole new window (and its grain) later.
- */
-static void
-retry_after_end(struct call *c, const struct item *it, unsigned i, const struct ruleset *next,
-    ration_rate_t *out)
-{
-	const struct rate_def *r = &next->rates[i];
-	const struct look *l = &it->looks[i];
-	uint64_t cost = it->cost + it->before, s = r->window_ns / (uint64_t)NS_S;
-
-	out->retry_at = it->rules.until;
-	out->reason = RATION_R_NONE;
-	if (next->mode != MODE_ENFORCE || i >= next->nrates || r->units == RATION_UNLIMITED)
-		return;
-	if (cost > r->units) {
-		out->retry_at = RATION_NEVER;
-		out->reason = r->units == 0 ? RATION_R_ZERO : RATION_R_COST;
-		return;
-	}
-	if (l->used <= r->units - cost)
-		return;
-	if (r->shape == it->rules.rates[i].shape)
-		cell_retry(&c->ctx, i, r, l, cost, out);
-	else
-		out->retry_at += (int64_t)(s + s / 15 + 2);
-	if (out->retry_at < it->rules.until)
-		out->retry_at = it->rules.until;
-}
-
-/*
- * An override may end before the retry: then what follows decides, for the rates that
- * refuse now and for those that will.
- */
-static void
-retries_across_ends(struct call *c)
-{
-	ration_decision_t *d = c->d;
-	int64_t latest = 0;
-
-	for (unsigned i = 0; i < d->nrates; i++)
-		if (d->rates[i].retry_at == RATION_NEVER)
-			latest = INT64_MAX;
-		else if (d->rates[i].retry_at > latest)
-			latest = d->rates[i].retry_at;
-	for (size_t k = 0; k < c->n; k++) {
-		struct item *it = &c->items[k];
-		struct ruleset next;
-
-		if (it->rules.until > latest || it->rules.until == POLICY_ENDLESS
-		    || it->rules.mode != MODE_ENFORCE
-		    || !policy_ruleset(&c->policy, it->rules.next, &next))
-			continue;
-		use_item(c, it);
-		for (unsigned i = 0; i < it->rules.nrates && it->first + i < d->nrates; i++) {
-			ration_rate_t *out = &d->rates[it->first + i], then = *out;
-			bool late = out->retry_at == RATION_NEVER
-			    || out->retry_at > it->rules.until;
-
-			retry_after_end(c, it, i, &next, &then);
-			/* Fits now, but would not once the override has ended. */
-			if (late || (out->retry_at == 0 && then.retry_at != it->rules.until)) {
-				out->retry_at = then.retry_at;
-				out->reason = then.reason;
-			}
-		}
-	}
-}
-
-/* ---- denying ---- */
-
-static void
-count_denied(struct call *c, const struct item *it)
-{
-	if (!c->charge)
-		return;
-	if (it->at.slot == NO_SLOT)
-		word_count(&c->seg->limits[it->limit_id].denied_nokey, 1);
-	else
-		word_count(&segment_slot(c->seg, it->at.slot)[SLOT_DENIED], DENIED_ONE);
-}
-
-/* Each claim that refuses is counted, at most once. */
-static int
-deny(struct call *c)
-{
-	ration_decision_t *d = c->d;
-
-	for (size_t k = 0; k < c->n; k++) {
-		const struct item *it = &c->items[k];
-		unsigned end = k + 1 < c->n ? c->items[k + 1].first : d->nrates;
-
-		for (unsigned i = it->first; i < end; i++)
-			if (d->rates[i].retry_at != 0) {
-				count_denied(c, it);
-				break;
-			}
-	}
-	retries_across_ends(c);
-	decision_finish(d, RATION_DENIED, c->items);
-	return RATION_DENIED;
-}
-
-/* Refused for another reason than a rate: full table, unlisted key. */
-static int
-deny_key(struct call *c, const struct item *it, uint8_t reason)
-{
-	count_denied(c, it);
-	decision_finish(c->d, RATION_DENIED, c->items);
-	c->d->claim = it->index;
-	c->d->cost = it->cost;
-	c->d->retry_at = RATION_NEVER;
-	c->d->retry_after = 0;
-	c->d->reason = reason;
-	return RATION_DENIED;
-}
-
-/* ---- charging ---- */
-
-static void
-give_back(struct call *c)
-{
-	ration_decision_t *d = c->d;
-
-	for (unsigned i = d->nreceipts; i-- > 0;) {
-		const ration_receipt_t *rc = &d->receipts[i];
-
-		c->ctx.slot = segment_slot(c->seg, rc->slot);
-		c->ctx.birth = rc->birth;
-		(void)cell_refund(&c->ctx, rc, rc->units, true);
-	}
-	d->nreceipts = 0;
-}
-
-static enum step
-charge_item(struct call *c, struct item *it)
-{
-	ration_decision_t *d = c->d;
-
-	use_item(c, it);
-	for (unsigned i = 0; i < it->rules.nrates; i++) {
-		const struct rate_def *r = &it->rules.rates[i];
-		struct look *l = &it->looks[i];
-		unsigned tries;
-
-		for (tries = 0; tries < TRIES_MAX; tries++) {
-			enum look_result res;
-			enum step s;
-
-			if (tries != 0 || it->before != 0) {
-				/* Lost to somebody: the clock again, then look again. */
-				c->precise = true;
-				time_now(c);
-				res = cell_look(&c->ctx, i, r, it->cost, l);
-				s = after_look(c, it, res);
-				if (s == STEP_RETRY)
-					continue;
-				if (s != STEP_ON)
-					return s;
-				if (res == LOOK_DENIES)
-					return STEP_PRECISE;
-			}
-			if (cell_charge(&c->ctx, i, r, it->cost, l))
-				break;
-			if (STATE_ST(word_load(&c->ctx.slot[SLOT_STATE])) == ST_RETIRING)
-				(void)table_rescue(c->seg, it->at.slot, it->at.birth);
-		}
-		if (tries == TRIES_MAX)
-			return STEP_PRECISE;
-		cell_receipt(&c->ctx, i, it->at.slot, it->cost, r, l, &d->receipts[d->nreceipts++]);
-		if (it->first + i < d->nrates) {
-			cell_report(&c->ctx, r, l, it->cost, &d->rates[it->first + i]);
-			d->rates[it->first + i].claim = it->index;
-		}
-	}
-	return STEP_ON;
-}
-
-/* Global order: by slot. */
-static void
-order_of(const struct call *c, uint8_t order[RATION_CLAIMS_MAX])
-{
-	for (uint8_t i = 0; i < c->n; i++) {
-		uint8_t k = i;
-
-		for (; k > 0 && c->items[order[k - 1]].at.slot > c->items[i].at.slot; k--)
-			order[k] = order[k - 1];
-		order[k] = i;
-	}
-}
-
-static enum step
-charge_all(struct call *c)
-{
-	uint8_t order[RATION_CLAIMS_MAX];
-
-	if (c->n == 1)
-		return c->items[0].rules.mode == MODE_OFF ? STEP_ON : charge_item(c, &c->items[0]);
-	order_of(c, order);
-	for (size_t k = 0; k < c->n; k++) {
-		struct item *it = &c->items[order[k]];
-		enum step s;
-
-		if (it->rules.mode == MODE_OFF || it->at.slot == NO_SLOT)
-			continue;
-		s = charge_item(c, it);
-		if (s != STEP_ON)
-			return s;
-	}
-	return STEP_ON;
-}
-
-/* ---- adding ---- */
-
-static int
-add_item(struct call *c, struct item *it)
-{
-	uint32_t shapes[RATION_RATES_MAX];
-	word_t *used = &c->seg->limits[it->limit_id].keys;
-	int e = (int)RATION_R_FULL;
-
-	for (unsigned i = 0; i < it->rules.nrates; i++)
-		shapes[i] = it->rules.rates[i].shape;
-	if (it->limit.max_keys == 0 || word_load(used) < it->limit.max_keys)
-		e = table_add(c->seg, &it->id, it->limit_id,
-		    RESOLVED_WORD(c->policy.version, it->ruleset), shapes, it->rules.nrates,
-		    tick_of(c->ctx.now_ns), &it->at);
-	if (e == 0)
-		return 0;
-	it->at.slot = NO_SLOT;
-	word_count(&c->seg->limits[it->limit_id].full, 1);
-	c->d->flags |= RATION_F_TABLE_FULL;
-	if ((it->limit.flags & LIMIT_FULL_ADMIT) != 0) {
-		word_count(&c->seg->head->full_admit, 1);
-		return 0;
-	}
-	word_count(&c->seg->head->full_deny, 1);
-	return e;
-}
-
-/* ---- the call ---- */
-
-/* Mode observe: would it have denied?  Then the item is admitted uncharged. */
-static bool
-observed(struct call *c, struct item *it, bool refused)
-{
-	if (it->rules.mode != MODE_OBSERVE || !refused)
-		return false;
-	c->d->flags |= RATION_F_OBSERVED;
-	if (c->charge)
-		word_count(&c->seg->limits[it->limit_id].observed, 1);
-	return true;
-}
-
-static void
-costs_before(struct call *c, size_t k)
-{
-	struct item *it = &c->items[k];
-
-	it->before = 0;
-	for (size_t i = 0; i < k; i++) {
-		const struct item *o = &c->items[i];
-
-		if (o->id.hash == it->id.hash && o->limit_id == it->limit_id
-		    && o->id.key_len == it->id.key_len
-		    && memcmp(o->id.key, it->id.key, it->id.key_len) == 0)
-			it->before += o->cost;
-	}
-}
-
-/*
- * Step 3.  What is not to be charged gets mode off; a key just added is looked at, as
- * its slot may have been there after all.
- */
-static enum step
-add_missing(struct call *c, const bool *skip, int *result)
-{
-	for (size_t k = 0; k < c->n; k++) {
-		struct item *it = &c->items[k];
-		enum step s;
-
-		if (skip[k] || it->cost == 0 || it->rules.nrates == 0) {
-			it->rules.mode = MODE_OFF;
-			continue;
-		}
-		if (it->rules.mode == MODE_OFF || it->at.slot != NO_SLOT)
-			continue;
-		if (add_item(c, it) != 0) {
-			*result = deny_key(c, it, RATION_R_FULL);
-			return STEP_DENY;
-		}
-		if (it->at.slot == NO_SLOT) { /* when_full: admit */
-			it->rules.mode = MODE_OFF;
-			continue;
-		}
-		use_item(c, it);
-		for (unsigned i = 0; i < it->rules.nrates; i++) {
-			enum look_result r = look_rate(c, it, i, it->cost);
-
-			s = after_look(c, it, r);
-			if (s != STEP_ON || r == LOOK_DENIES)
-				return s != STEP_ON ? s : STEP_PRECISE;
-		}
-	}
-	return STEP_ON;
-}
-
-/* One attempt.  *result is set unless STEP_RETRY or STEP_PRECISE comes back. */
-static enum step
-attempt(struct call *c, int *result)
-{
-	bool skip[RATION_CLAIMS_MAX] = { false }, denied = false;
-	ration_decision_t *d = c->d;
-
-	if (!policy_current(c->seg->policy, &c->policy)) {
-		*result = RATION_EDETACHED;
-		return STEP_ON;
-	}
-	time_now(c);
-	decision_start(d, c);
-	for (size_t k = 0; k < c->n; k++) {
-		struct item *it = &c->items[k];
-		bool refused = false;
-		enum step s;
-
-		*result = find_item(c, it);
-		if (*result == 0 && !resolve(c, it))
-			*result = RATION_ENOLIMIT;
-		if (*result != 0)
-			return policy_intact(&c->policy) ? STEP_ON : STEP_RETRY;
-		d->limit_id[k] = it->limit_id;
-		if ((it->limit.flags & LIMIT_UNLISTED_REFUSE) != 0 && !it->listed
-		    && it->rules.mode == MODE_ENFORCE) {
-			*result = deny_key(c, it, RATION_R_UNLISTED);
-			return STEP_DENY;
-		}
-		if (k > 0)
-			costs_before(c, k);
-		if (d->nrates + it->rules.nrates > RATION_DECISION_RATES) {
-			*result = RATION_EINVAL;
-			return STEP_ON;
-		}
-		s = look_item(c, it, &refused);
-		if (s != STEP_ON)
-			return s;
-		skip[k] = observed(c, it, refused);
-		if (skip[k])
-			for (unsigned i = it->first; i < d->nrates; i++)
-				d->rates[i].retry_at = 0;
-		else
-			denied |= refused;
-	}
-	if (!policy_intact(&c->policy))
-		return STEP_RETRY;
-	if (denied) {
-		if (!c->precise)
-			return STEP_PRECISE;
-		*result = deny(c);
-		return STEP_DENY;
-	}
-	if (c->charge) {
-		enum step s = add_missing(c, skip, result);
-
-		if (s == STEP_ON)
-			s = charge_all(c);
-		if (s != STEP_ON) {
-			give_back(c);
-			return s == STEP_RETRY ? STEP_PRECISE : s;
-		}
-	}
-	decision_finish(d, RATION_ADMITTED, c->items);
-	*result = RATION_ADMITTED;
-	return STEP_ON;
-}
-
-static int
-run(struct call *c)
-{
-	int result = RATION_EBUSY;
-
-	for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
-		switch (attempt(c, &result)) {
-		case STEP_PRECISE:
-			c->precise = true;
-			continue;
-		case STEP_RETRY:
-			continue;
-		default:
-			return result;
-		}
-	}
-	word_count(&c->seg->head->retries_out, 1);
-	return RATION_EBUSY;
-}
-
-static int
-check_decision(ration_decision_t *d)
-{
-	return d != NULL && d->size != sizeof(*d) ? RATION_EINVAL : 0;
-}
-
-static int
-decide(ration_t *r, const ration_claim_t *claims, size_t n, bool charge, ration_decision_t *d)
-{
-	ration_decision_t own = RATION_DECISION_INIT;
-	const struct segment *seg;
-	struct call c;
-
-	if (r == NULL || claims == NULL || n == 0 || n > RATION_CLAIMS_MAX
-	    || check_decision(d) != 0)
-		return RATION_EINVAL;
-	for (size_t k = 0; k < n; k++) {
-		const ration_claim_t *cl = &claims[k];
-
-		if (cl->size != sizeof(*cl) || cl->limit == NULL || cl->key == NULL)
-			return RATION_EINVAL;
-		if (cl->key_len == 0 || cl->key_len > RATION_KEY_MAX)
-			return RATION_EKEY;
-		if (cl->cost > RATION_COST_MAX)
-			return RATION_ECOST;
-	}
-	seg = handle_segment(r);
-	if (seg == NULL)
-		return degraded(r, d);
-	c.handle = r;
-	c.seg = seg;
-	c.d = d != NULL ? d : &own;
-	c.n = n;
-	c.charge = charge;
-	c.precise = false;
-	c.ctx.seg = seg;
-	c.ctx.policy = &c.policy;
-	c.ctx.writable = true;
-	for (size_t k = 0; k < n; k++) {
-		struct item *it = &c.items[k];
-
-		it->id.limit = claims[k].limit;
-		it->id.limit_len = strlen(claims[k].limit);
-		it->id.key = claims[k].key;
-		it->id.key_len = claims[k].key_len;
-		it->cost = claims[k].cost;
-		it->before = 0;
-		it->at.slot = NO_SLOT;
-		it->limit_id = NO_ID;
-		it->listed = false;
-		it->index = (uint8_t)k;
-		ident_hash(seg, &it->id);
-		if (n > 1)
-			table_prefetch(seg, it->id.hash);
-	}
-	return run(&c);
-}
-
-/* ---- the short way ---- */
 
 #define LONG_WAY 2 /* not a verdict: something is not as the short way expects */
 
-/* Fill in the decision of a plain admission. */
-static inline void
-plain_decision(ration_decision_t *d, const struct rate_def *r, uint64_t used, uint64_t cost,
-    uint64_t edge_ns, uint64_t now_ns, int64_t real_ns)
-{
-	ration_rate_t *out = &d->rates[0];
+/* A sub-window: what the words of now look like. */
+struct sub {
+	uint64_t start;
+	uint64_t tick;
+	unsigned word;
+};
 
-	(void)now_ns;
-	out->limit_units = r->units;
+static uint64_t
+epoch_check(uint64_t start)
+{
+	return start * UINT64_C(0x9e3779b97f4a7c15) >> 52;
+}
+
+static void __attribute__((noinline))
+sub_learn(struct epoch_hint *h, const struct rate_def *r, uint64_t now, struct sub *s)
+{
+	uint64_t e = epoch_of(now, r->sub_ns, r->recip);
+
+	s->start = e * r->sub_ns;
+	s->tick = tick_of(s->start);
+	s->word = (unsigned)(e % RING_WORDS);
+	atomic_store_explicit(&h->start_ns, s->start, memory_order_relaxed);
+	atomic_store_explicit(&h->key,
+	    (uint64_t)r->shape << 46 | s->tick << 16 | s->word << 12 | epoch_check(s->start),
+	    memory_order_relaxed);
+}
+
+/* The sub-window of now, guessed: the last one seen of this shape. */
+static inline void
+sub_of(struct ration *h, const struct rate_def *r, uint64_t now, struct sub *s)
+{
+	struct epoch_hint *hint = &h->epochs[r->shape % EPOCHS];
+	uint64_t key = atomic_load_explicit(&hint->key, memory_order_relaxed);
+
+	s->start = atomic_load_explicit(&hint->start_ns, memory_order_relaxed);
+	s->tick = key >> 16 & TICK_MASK;
+	s->word = (unsigned)(key >> 12 & (RING_WORDS - 1));
+	if (UNLIKELY(now - s->start >= r->sub_ns || key >> 46 != r->shape
+		|| (key & 0xfff) != epoch_check(s->start)))
+		sub_learn(hint, r, now, s);
+}
+
+/* The figures of one plain rate. */
+static inline void
+plain_rate(ration_rate_t *out, const struct rate_def *r, uint64_t used, uint64_t start,
+    int64_t real_ns)
+{
+	uint64_t reset = start + RING_WORDS * r->sub_ns + (uint64_t)real_ns;
+
+	memcpy(&out->limit_units, r, offsetof(struct rate_def, shape));
 	out->used = used;
 	out->remaining = r->units - used;
-	out->window_ns = r->window_ns;
-	out->reset_at = (int64_t)(((uint64_t)((int64_t)edge_ns + real_ns) + 999999999u) / 1000000000u);
+	out->reset_at = (int64_t)((reset + 999999999u) / 1000000000u);
 	out->retry_at = 0;
-	out->rate_units = r->units;
-	out->claim = 0;
-	out->kind = RATION_SLIDING;
-	out->level = 0;
-	out->reason = RATION_R_NONE;
-	out->reserved = 0;
+	if (UNLIKELY(used >= r->units / 2))
+		out->level = decision_level(used, r->units);
+}
+
+static inline void
+plain_head(ration_decision_t *d, const struct segment *seg, const struct ruleset *rs,
+    uint32_t version, unsigned nrates, uint64_t cost)
+{
 	d->verdict = RATION_ADMITTED;
 	d->flags = 0;
-	d->nrates = 1;
-	d->decided_by = 0;
+	d->nrates = (uint16_t)nrates;
+	d->nreceipts = (uint16_t)nrates;
 	d->cost = cost;
-	d->limit_units = r->units;
-	d->used = used;
-	d->remaining = out->remaining;
-	d->window_ns = r->window_ns;
-	d->now = (int64_t)((uint64_t)((int64_t)now_ns + real_ns) / 1000000000u);
-	d->reset_at = out->reset_at;
-	d->retry_at = 0;
 	d->retry_after = 0;
-	d->level = 0;
-	d->reason = RATION_R_NONE;
-	d->claim = 0;
-	d->nreceipts = 1;
-	if (UNLIKELY(used >= r->units / 2)) {
-		static const uint8_t levels[] = { 60, 80, 95, 100 };
+	d->policy_version = version;
+	d->segment_id = seg->id;
+	d->limit_id[0] = rs->limit;
+}
 
-		for (unsigned i = 0; i < sizeof(levels); i++)
-			if (used * 100 >= r->units * levels[i])
-				d->level = out->level = levels[i];
+/* Who is asked about, and under which policy. */
+struct plain {
+	struct ration *h;
+	const struct segment *seg;
+	uint64_t policy_word;
+	const struct policy_area *area;
+	uint64_t slot;
+	uint64_t birth;
+};
+
+/* The ruleset that the slot was resolved to under this version, NULL: resolve it anew. */
+static inline const struct ruleset *
+plain_rules(const struct plain *p, const word_t *s)
+{
+	uint64_t resolved = word_load(&s[SLOT_RESOLVED]);
+	const struct policy_area *a = p->area;
+
+	if (UNLIKELY(resolved >> 32 != POLICY_CURRENT(p->policy_word)
+		|| (resolved & UINT32_MAX) >= a->nrulesets))
+		return NULL;
+	return (const struct ruleset *)(const void *)((const char *)a + a->rulesets)
+	    + (resolved & UINT32_MAX);
+}
+
+/*
+ * Over the limit, by the coarse clock: by the precise one too?  Then it is denied: the sum
+ * of sealed sub-windows stands, so each of the 15 words is of its sub-window.
+ */
+static int __attribute__((noinline))
+plain_deny(const struct plain *p, const struct ruleset *rs, const struct sub *sub, uint64_t used,
+    uint64_t cost, ration_decision_t *d)
+{
+	const struct rate_def *r = &rs->rates[0];
+	word_t *s = segment_slot(p->seg, p->slot);
+	const word_t *ring = &s[SLOT_CELLS + CELL_RING];
+	uint64_t now = clock_precise(&p->h->clock, p->seg->policy), got = 0, need, end;
+	int64_t real_ns = atomic_load_explicit(&p->seg->policy->real_offset_ns, memory_order_relaxed);
+	unsigned k;
+
+	if (now - sub->start >= r->sub_ns || cost > r->units || used < cost)
+		return LONG_WAY;
+	need = used - r->units; /* cost is in it */
+	for (k = 1; k < RING_WORDS; k++) {
+		got += NARROW_UNITS(word_load(&ring[(sub->word + k) % RING_WORDS]));
+		if (got >= need)
+			break;
+	}
+	/* Word k after ours is of 16 - k sub-windows ago: 16 later it has expired. */
+	end = sub->start + k * r->sub_ns;
+	if (UNLIKELY(word_load(&p->seg->policy->word) != p->policy_word))
+		return LONG_WAY;
+	word_count(&s[SLOT_DENIED], DENIED_ONE);
+	if (d == NULL)
+		return RATION_DENIED;
+	plain_head(d, p->seg, rs, POLICY_CURRENT(p->policy_word), 1, cost);
+	plain_rate(&d->rates[0], r, r->units, sub->start, real_ns);
+	d->verdict = RATION_DENIED;
+	d->nreceipts = 0;
+	d->used = used - cost;
+	d->remaining = d->used < r->units ? r->units - d->used : 0;
+	d->level = decision_level(d->used, r->units);
+	d->flags = d->used > r->units ? RATION_F_DEBT : 0;
+	d->retry_at = (int64_t)((end + (uint64_t)real_ns + 999999999u) / 1000000000u);
+	d->retry_after =
+	    (uint32_t)(d->retry_at - (int64_t)((now + (uint64_t)real_ns) / 1000000000u));
+	return RATION_DENIED;
+}
+
+/* One rate of a plain call, ready to be charged. */
+struct plain_step {
+	struct sub sub;
+	word_t *word;
+	uint64_t old;
+	uint64_t sum; /* of the sealed sub-windows */
+	uint64_t conv;
+};
+
+/* False: not as the short way expects it.  Over the limit is for the caller to see. */
+static inline bool
+plain_look(const struct plain *p, word_t *cell, const struct rate_def *r, uint64_t now,
+    struct plain_step *st)
+{
+	uint64_t conv = word_load(&cell[CELL_CONV]), cache = word_load(&cell[CELL_CACHE]);
+
+	sub_of(p->h, r, now, &st->sub);
+	st->conv = CONV_COUNT(conv);
+	st->word = &cell[CELL_RING + st->sub.word];
+	st->old = word_load(st->word);
+	st->sum = cache & NARROW_MAX;
+	return LIKELY(CONV_SETTLED(conv) == r->shape
+	    && (cache & ~NARROW_MAX) == CACHE_TAG(st->conv, st->sub.tick)
+	    && (st->old & ~NARROW_MAX) == NARROW_TAG(st->conv, st->sub.tick));
+}
+
+/*
+ * Charge what plain_look() saw.  A CAS lost to another caller's charge is tried again: the
+ * word is still open, so the sum that was checked still stands.
+ */
+static inline bool
+plain_charge(struct plain_step *st, const struct rate_def *r, uint64_t cost)
+{
+	for (unsigned tries = 0; tries < 64; tries++) {
+		if (LIKELY(word_cas(st->word, st->old, st->old + cost)))
+			return true;
+		st->old = word_load(st->word);
+		if ((st->old & ~NARROW_MAX) != NARROW_TAG(st->conv, st->sub.tick)
+		    || st->sum + NARROW_UNITS(st->old) + cost > r->units)
+			return false;
+	}
+	return false;
+}
+
+static inline void
+plain_report(const struct plain *p, const struct ruleset *rs, const struct plain_step *st,
+    unsigned i, uint64_t cost, int64_t real_ns, ration_decision_t *d)
+{
+	ration_receipt_t *rc = &d->receipts[i];
+
+	plain_rate(&d->rates[i], &rs->rates[i], st->sum + NARROW_UNITS(st->old) + cost,
+	    st->sub.start, real_ns);
+	rc->where = cell_where(st->old & ~NARROW_MAX, st->conv, i, st->sub.word);
+	rc->slot = (uint32_t)p->slot;
+	rc->birth = (uint32_t)p->birth;
+	rc->units = cost;
+}
+
+/* Give back what the first n rates were charged. */
+static void __attribute__((noinline))
+plain_undo(const struct plain *p, struct plain_step *st, unsigned n, uint64_t cost)
+{
+	struct cell_ctx x;
+	ration_receipt_t rc;
+
+	memset(&x, 0, sizeof(x));
+	x.seg = p->seg;
+	x.slot = segment_slot(p->seg, p->slot);
+	x.birth = p->birth;
+	x.now_ns = clock_coarse(&p->h->clock, p->seg->policy);
+	for (unsigned i = 0; i < n; i++) {
+		rc.where = cell_where(st[i].old & ~NARROW_MAX, st[i].conv, i, st[i].sub.word);
+		rc.slot = (uint32_t)p->slot;
+		rc.birth = (uint32_t)p->birth;
+		rc.units = cost;
+		(void)cell_refund(&x, &rc, cost, true);
 	}
 }
 
-static inline int
-try_plain(struct ration *h, const struct segment *seg, const struct policy_ref *p,
-    uint64_t policy_word, uint64_t n, uint64_t birth, uint64_t cost, ration_decision_t *d)
+/* Several sliding rates: look at all, then charge all; a refusal goes the long way. */
+static int __attribute__((noinline))
+plain_many(const struct plain *p, const struct ruleset *rs, uint64_t now, uint64_t cost,
+    ration_decision_t *d)
 {
-	word_t *s = segment_slot(seg, n), *cell = s + SLOT_CELLS, *w;
-	uint64_t resolved = word_load(&s[SLOT_RESOLVED]), state, now, e, start, tick, conv, c, cache,
-		 old, used, units;
-	const struct ruleset *rs;
-	const struct rate_def *r;
+	struct plain_step st[RATION_RATES_MAX];
+	unsigned n = rs->nrates, lead = 0;
+	word_t *cell = slot_cell(p->seg, p->slot, 0);
+	int64_t real_ns;
 
-	if (UNLIKELY(resolved >> 32 != POLICY_CURRENT(policy_word)
-		|| (resolved & UINT32_MAX) >= p->area->nrulesets))
+	if (n > RATION_RATES_MAX || n > p->seg->cells)
 		return LONG_WAY;
-	rs = (const struct ruleset *)(const void *)((const char *)p->area + p->area->rulesets)
-	    + (resolved & UINT32_MAX);
-	if (UNLIKELY((rs->flags & RULESET_PLAIN) == 0))
+	for (unsigned i = 0; i < n; i++)
+		if (!plain_look(p, cell + (size_t)i * CELL_WORDS, &rs->rates[i], now, &st[i])
+		    || st[i].sum + NARROW_UNITS(st[i].old) + cost > rs->rates[i].units)
+			return LONG_WAY;
+	if (UNLIKELY(word_load(&p->seg->policy->word) != p->policy_word))
 		return LONG_WAY;
-	r = &rs->rates[0];
-	units = r->units;
-	now = clock_coarse(&h->clock, seg->policy);
-	state = word_load(&s[SLOT_STATE]);
-	if (UNLIKELY(STATE_BIRTH(state) != birth || STATE_ST(state) != ST_LIVE))
-		return LONG_WAY;
-	e = epoch_of(now, r->sub_ns, r->recip);
-	start = e * r->sub_ns;
-	tick = tick_of(start);
-	conv = word_load(&cell[CELL_CONV]);
-	c = CONV_COUNT(conv);
-	cache = word_load(&cell[CELL_CACHE]);
-	w = &cell[CELL_RING + e % RING_WORDS];
-	old = word_load(w);
-	used = (cache & NARROW_MAX) + NARROW_UNITS(old) + cost;
-	if (UNLIKELY(CONV_SETTLED(conv) != r->shape
-		|| (cache & ~NARROW_MAX) != CACHE_TAG(c, tick)
-		|| (old & ~NARROW_MAX) != NARROW_TAG(c, tick) || used > units))
-		return LONG_WAY;
-	/* The ruleset was not being rewritten under us: pairs with policy_begin(). */
-	if (UNLIKELY(word_load(&seg->policy->word) != policy_word))
-		return LONG_WAY;
-	if (UNLIKELY(!word_cas(w, old, old + cost)))
-		return LONG_WAY;
-	if (d != NULL) {
-		ration_receipt_t *rc = &d->receipts[0];
+	for (unsigned i = 0; i < n; i++)
+		if (!plain_charge(&st[i], &rs->rates[i], cost)) {
+			plain_undo(p, st, i, cost);
+			return LONG_WAY;
+		}
+	if (d == NULL)
+		return RATION_ADMITTED;
+	real_ns = atomic_load_explicit(&p->seg->policy->real_offset_ns, memory_order_relaxed);
+	plain_head(d, p->seg, rs, POLICY_CURRENT(p->policy_word), n, cost);
+	for (unsigned i = 0; i < n; i++) {
+		plain_report(p, rs, &st[i], i, cost, real_ns, d);
+		if (d->rates[i].remaining < d->rates[lead].remaining)
+			lead = i;
+	}
+	if (lead != 0) {
+		ration_rate_t first = d->rates[0];
 
-		plain_decision(d, r, used, cost, start + RING_WORDS * r->sub_ns, now,
-		    atomic_load_explicit(&seg->policy->real_offset_ns, memory_order_relaxed));
-		d->limit_id[0] = rs->limit;
-		d->policy_version = POLICY_CURRENT(policy_word);
-		d->segment_id = seg->id;
-		rc->tag = old & ~NARROW_MAX;
-		rc->slot = (uint32_t)n;
-		rc->birth = (uint32_t)birth;
-		rc->conv = (uint16_t)c;
-		rc->cell = 0;
-		rc->word = (uint8_t)(e % RING_WORDS);
-		rc->reserved = 0;
-		rc->units = cost;
+		d->rates[0] = d->rates[lead];
+		d->rates[lead] = first;
 	}
 	return RATION_ADMITTED;
 }
 
+static inline int
+try_plain(const struct plain *p, uint64_t cost, ration_decision_t *d)
+{
+	word_t *s = segment_slot(p->seg, p->slot);
+	const struct ruleset *rs = plain_rules(p, s);
+	const struct rate_def *r;
+	struct plain_step st;
+	uint64_t now, used;
+
+	if (UNLIKELY(rs == NULL || (rs->flags & RULESET_PLAIN) == 0))
+		return LONG_WAY;
+	now = clock_coarse(&p->h->clock, p->seg->policy);
+	if (rs->nrates != 1)
+		return plain_many(p, rs, now, cost, d);
+	r = &rs->rates[0];
+	if (!plain_look(p, s + SLOT_CELLS, r, now, &st))
+		return LONG_WAY;
+	used = st.sum + NARROW_UNITS(st.old) + cost;
+	if (UNLIKELY(used > r->units))
+		return plain_deny(p, rs, &st.sub, used, cost, d);
+	/* The ruleset was not being rewritten under us: pairs with policy_begin(). */
+	if (UNLIKELY(word_load(&p->seg->policy->word) != p->policy_word))
+		return LONG_WAY;
+	if (UNLIKELY(!plain_charge(&st, r, cost)))
+		return LONG_WAY;
+	if (d != NULL) {
+		plain_head(d, p->seg, rs, POLICY_CURRENT(p->policy_word), 1, cost);
+		plain_report(p, rs, &st, 0, cost,
+		    atomic_load_explicit(&p->seg->policy->real_offset_ns, memory_order_relaxed),
+		    d);
+	}
+	return RATION_ADMITTED;
+}
+
+/* The policy as it is now.  False: none yet. */
+static inline bool
+plain_start(struct plain *p, struct ration *h, const struct segment *seg)
+{
+	p->h = h;
+	p->seg = seg;
+	p->policy_word = word_load(&seg->policy->word);
+	p->area = seg->areas[POLICY_CURRENT(p->policy_word) & 1];
+	return POLICY_CURRENT(p->policy_word) != 0;
+}
+
+/* ---- from a key to its slot, guessed ---- */
+
+static inline uint64_t
+load64(const unsigned char *b)
+{
+	uint64_t w;
+
+	memcpy(&w, b, sizeof(w));
+	return w;
+}
+
+/* Which hint a key has: quick, and of no consequence when keys collide. */
+static inline uint64_t
+hint_of(const char *limit, const unsigned char *key, size_t len)
+{
+	uint64_t h = (uint64_t)(uintptr_t)limit ^ len;
+
+	if (len >= 8) {
+		h ^= load64(key + len - 8);
+		h = (h ^ h >> 29) * UINT64_C(0x9e3779b97f4a7c15);
+		h ^= load64(key);
+		if (len > 16)
+			h += load64(key + 8);
+	} else {
+		h += tail_word(key, len);
+	}
+	return h * UINT64_C(0xd1342543de82ef95) >> 54;
+}
+static_assert(HINTS == 1u << 10, "hint_of() gives ten bits");
+
+#define HINT_WORD(seg, birth, slot) \
+	((uint64_t)((seg)->id & 0xff) << 56 | ((birth) & 0xffffff) << 32 | (slot))
+
+/*
+ * Does the hinted slot hold this key of this limit, alive?  Everything is compared: the
+ * hint only says where to look.
+ */
+static inline bool
+hint_holds(struct plain *p, const struct policy_ref *ref, uint64_t hint, const char *limit,
+    const unsigned char *key, size_t len)
+{
+	const struct segment *seg = p->seg;
+	uint64_t n = hint & UINT32_MAX, state, link;
+	const struct limit_def *l;
+	const word_t *s;
+	const char *name;
+	size_t i;
+
+	if (UNLIKELY(hint >> 56 != (seg->id & 0xff) || n >= seg->nslots
+		|| len > KEY_INLINE_WORDS * 8))
+		return false;
+	s = segment_slot(seg, n);
+	state = word_load(&s[SLOT_STATE]);
+	link = word_load(&s[SLOT_LINK]);
+	if (UNLIKELY(STATE_ST(state) != ST_LIVE || LINK_LEN(link) != len
+		|| LINK_LIMIT(link) >= ref->area->nlimits))
+		return false;
+	for (i = 0; i + 8 <= len; i += 8)
+		if (UNLIKELY(word_load(&s[SLOT_KEY + i / 8]) != load64(key + i)))
+			return false;
+	if (i < len && word_load(&s[SLOT_KEY + i / 8]) != tail_word(key + i, len - i))
+		return false;
+	l = (const struct limit_def *)(const void *)((const char *)ref->area + ref->area->limits)
+	    + LINK_LIMIT(link);
+	name = (const char *)ref->area + ref->area->strings + l->name;
+	if (UNLIKELY((l->flags & LIMIT_GONE) != 0
+		|| ref->area->strings + l->name + RATION_NAME_MAX >= seg->policy->area_bytes))
+		return false;
+	for (i = 0; i <= RATION_NAME_MAX; i++) {
+		if (name[i] != limit[i])
+			return false;
+		if (name[i] == '\0')
+			break;
+	}
+	/* Still the same life: what was read belongs together. */
+	if (UNLIKELY(STATE_BIRTH(word_load(&s[SLOT_STATE])) != STATE_BIRTH(state)))
+		return false;
+	p->slot = n;
+	p->birth = STATE_BIRTH(state);
+	return true;
+}
+
+/* The short way of ration_acquire(). */
+static inline int
+plain_keyed(ration_t *r, const struct segment *seg, const char *limit, const unsigned char *key,
+    size_t len, uint64_t cost, ration_decision_t *d)
+{
+	_Atomic uint64_t *hint = &r->hints[hint_of(limit, key, len)];
+	struct policy_ref ref;
+	struct ident id;
+	struct found f;
+	struct plain p;
+
+	if (UNLIKELY(!plain_start(&p, r, seg)))
+		return LONG_WAY;
+	ref.head = seg->policy;
+	ref.area = p.area;
+	ref.area_bytes = seg->policy->area_bytes;
+	ref.version = POLICY_CURRENT(p.policy_word);
+	if (LIKELY(hint_holds(&p, &ref, atomic_load_explicit(hint, memory_order_relaxed), limit, key,
+		len)))
+		return try_plain(&p, cost, d);
+	id.limit = limit;
+	id.limit_len = strlen(limit);
+	id.key = key;
+	id.key_len = len;
+	ident_hash(seg, &id);
+	table_prefetch(seg, id.hash);
+	if (!table_find_named(seg, &ref, &id, &f))
+		return LONG_WAY;
+	atomic_store_explicit(hint, HINT_WORD(seg, f.birth, f.slot), memory_order_relaxed);
+	p.slot = f.slot;
+	p.birth = f.birth;
+	if (STATE_ST(word_load(&segment_slot(seg, f.slot)[SLOT_STATE])) != ST_LIVE)
+		return LONG_WAY;
+	return try_plain(&p, cost, d);
+}
+
 /* ---- public ---- */
+
+/* Costs that fit a word and are not 0, which only looks. */
+static inline bool
+plain_cost(uint64_t cost)
+{
+	return cost - 1 < NARROW_MAX / 2;
+}
 
 int
 ration_acquire(
@@ -884,41 +462,28 @@ ration_acquire(
 {
 	ration_claim_t claim = { sizeof(claim), limit, key, 0, cost };
 	const struct segment *seg;
-	struct policy_ref p;
-	struct ident id;
-	struct found f;
-	uint64_t word;
-	int verdict;
 
-	if (r == NULL || limit == NULL || key == NULL || check_decision(d) != 0)
+	if (r == NULL || limit == NULL || key == NULL || (d != NULL && d->size != sizeof(*d)))
 		return RATION_EINVAL;
 	claim.key_len = strlen(key);
-	if (UNLIKELY(claim.key_len == 0 || claim.key_len > RATION_KEY_MAX))
+	if (UNLIKELY(claim.key_len - 1 >= RATION_KEY_MAX))
 		return RATION_EKEY;
 	seg = handle_segment(r);
-	if (UNLIKELY(seg == NULL || cost - 1 >= NARROW_MAX / 2))
-		return decide(r, &claim, 1, true, d);
-	id.limit = limit;
-	id.limit_len = strlen(limit);
-	id.key = (const unsigned char *)key;
-	id.key_len = claim.key_len;
-	ident_hash(seg, &id);
-	table_prefetch(seg, id.hash);
-	word = word_load(&seg->policy->word);
-	if (policy_current(seg->policy, &p) && p.version == POLICY_CURRENT(word)
-	    && table_find_named(seg, &p, &id, &f)) {
-		verdict = try_plain(r, seg, &p, word, f.slot, f.birth, cost, d);
+	if (LIKELY(seg != NULL && plain_cost(cost))) {
+		int verdict = plain_keyed(
+		    r, seg, limit, (const unsigned char *)key, claim.key_len, cost, d);
+
 		if (LIKELY(verdict != LONG_WAY))
 			return verdict;
 	}
-	return decide(r, &claim, 1, true, d);
+	return call_decide(r, &claim, 1, true, d);
 }
 
 int
 ration_acquire_all(
     ration_t *r, const ration_claim_t *claims, size_t n, ration_decision_t *d)
 {
-	return decide(r, claims, n, true, d);
+	return call_decide(r, claims, n, true, d);
 }
 
 int
@@ -926,13 +491,13 @@ ration_peek(ration_t *r, const char *limit, const char *key, uint64_t cost, rati
 {
 	ration_claim_t claim = { sizeof(claim), limit, key, key != NULL ? strlen(key) : 0, cost };
 
-	return decide(r, &claim, 1, false, d);
+	return call_decide(r, &claim, 1, false, d);
 }
 
 int
 ration_peek_all(ration_t *r, const ration_claim_t *claims, size_t n, ration_decision_t *d)
 {
-	return decide(r, claims, n, false, d);
+	return call_decide(r, claims, n, false, d);
 }
 
 int
@@ -977,10 +542,10 @@ key_decide(ration_t *r, ration_key_t *k, uint64_t cost, bool charge, ration_deci
 {
 	ration_claim_t claim = { sizeof(claim), k->limit, k->key, k->key_len, cost };
 
-	return decide(r, &claim, 1, charge, d);
+	return call_decide(r, &claim, 1, charge, d);
 }
 
-/* Find the handle's slot again: new, recycled, or in another segment. */
+/* Find the handle's slot again if it is new, recycled, or in another segment. */
 static void
 key_refresh(const struct segment *seg, ration_key_t *k)
 {
@@ -988,6 +553,9 @@ key_refresh(const struct segment *seg, ration_key_t *k)
 	struct policy_ref p;
 	struct found f;
 
+	if (k->segment_id == seg->id && k->slot < seg->nslots
+	    && STATE_BIRTH(word_load(&segment_slot(seg, k->slot)[SLOT_STATE])) == k->birth)
+		return;
 	ident_hash(seg, &id);
 	k->segment_id = seg->id;
 	k->slot = UINT32_MAX;
@@ -1001,26 +569,27 @@ int
 ration_key_acquire(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d)
 {
 	const struct segment *seg;
-	struct policy_ref p;
-	uint64_t word;
+	struct plain p;
 	int verdict;
 
-	if (UNLIKELY(r == NULL || k == NULL || k->size != sizeof(*k) || check_decision(d) != 0))
+	if (UNLIKELY(r == NULL || k == NULL || k->size != sizeof(*k)
+		|| (d != NULL && d->size != sizeof(*d))))
 		return RATION_EINVAL;
 	seg = handle_segment(r);
-	if (UNLIKELY(seg == NULL || cost - 1 >= NARROW_MAX / 2))
-		return key_decide(r, k, cost, true, d);
-	if (LIKELY(k->segment_id == seg->id && k->slot < seg->nslots)) {
-		word = word_load(&seg->policy->word);
-		if (policy_current(seg->policy, &p) && p.version == POLICY_CURRENT(word)) {
-			verdict = try_plain(r, seg, &p, word, k->slot, k->birth, cost, d);
+	if (LIKELY(seg != NULL && k->segment_id == seg->id && k->slot < seg->nslots
+		&& plain_cost(cost) && plain_start(&p, r, seg))) {
+		uint64_t state = word_load(&segment_slot(seg, k->slot)[SLOT_STATE]);
+
+		p.slot = k->slot;
+		p.birth = k->birth;
+		if (LIKELY(STATE_BIRTH(state) == k->birth && STATE_ST(state) == ST_LIVE)) {
+			verdict = try_plain(&p, cost, d);
 			if (LIKELY(verdict != LONG_WAY))
 				return verdict;
 		}
 	}
 	verdict = key_decide(r, k, cost, true, d);
-	if (k->segment_id != seg->id || k->slot >= seg->nslots
-	    || STATE_BIRTH(word_load(&segment_slot(seg, k->slot)[SLOT_STATE])) != k->birth)
+	if (seg != NULL)
 		key_refresh(seg, k);
 	return verdict;
 }
@@ -1062,7 +631,7 @@ ration_refund(ration_t *r, const ration_decision_t *d, uint64_t units)
 		const ration_receipt_t *rc = &d->receipts[i];
 		int e;
 
-		if (rc->slot >= seg->nslots || rc->cell >= seg->cells || rc->word >= RING_WORDS)
+		if (rc->slot >= seg->nslots)
 			return RATION_EINVAL;
 		x.slot = segment_slot(seg, rc->slot);
 		x.birth = rc->birth;

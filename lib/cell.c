@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "atomics.h"
+#include "call.h"
 #include "clock.h"
 #include "slot.h"
 
@@ -412,17 +413,32 @@ cell_charge(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, u
 	}
 }
 
+/*
+ * where: the word without its units, in whose place stand conversion(8) cell(4) word(4)
+ * and, lowest, 1: there is something to give back.
+ */
+#define WHERE(tag, conv, cell, word) \
+	((tag) | (uint64_t)(conv) << 12 | (uint64_t)(cell) << 8 | (uint64_t)(word) << 4 | 1)
+#define WHERE_TAG(w) ((w) & ~((UINT64_C(1) << 20) - 1))
+#define WHERE_CONV(w) ((w) >> 12 & 0xff)
+#define WHERE_CELL(w) ((unsigned)((w) >> 8 & 15))
+#define WHERE_WORD(w) ((unsigned)((w) >> 4 & 15))
+
+uint64_t
+cell_where(uint64_t tag, uint64_t conv, unsigned cell, unsigned word)
+{
+	return WHERE(tag, conv, cell, word);
+}
+
 void
 cell_receipt(const struct cell_ctx *x, unsigned cell, uint64_t slot, uint64_t cost,
     const struct rate_def *r, const struct look *l, ration_receipt_t *out)
 {
+	bool word = r->kind != RATION_BUCKET && r->kind != RATION_COUNT_ONLY;
+
 	out->slot = (uint32_t)slot;
 	out->birth = (uint32_t)x->birth;
-	out->conv = l->conv;
-	out->cell = (uint8_t)cell;
-	out->word = l->word;
-	out->reserved = 0;
-	out->tag = r->kind == RATION_BUCKET ? r->period16 : l->tag;
+	out->where = WHERE(word ? l->tag : 0, l->conv, cell, l->word);
 	out->units = cost;
 }
 
@@ -455,13 +471,13 @@ expired(const struct cell_ctx *x, uint32_t shape, uint64_t tag)
 static int
 refund_word(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units, uint8_t kind)
 {
-	word_t *p = ring_word(x, rc->cell, rc->word), *cache;
+	word_t *p = ring_word(x, WHERE_CELL(rc->where), WHERE_WORD(rc->where)), *cache;
 	bool narrow = kind == RATION_SLIDING;
 	uint64_t mask = narrow ? NARROW_MAX : WIDE_MAX, w, n, old;
 
 	for (unsigned tries = 0; tries < 1000; tries++) {
 		w = word_load(p);
-		if ((w & ~mask & ~(narrow ? NARROW_SEAL : 0)) != rc->tag)
+		if ((w & ~mask & ~(narrow ? NARROW_SEAL : 0)) != WHERE_TAG(rc->where))
 			return RATION_ESTALE;
 		n = w & mask;
 		n = n < units ? n : units;
@@ -471,7 +487,7 @@ refund_word(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units
 			continue;
 		if (narrow && (w & NARROW_SEAL) != 0) {
 			/* The cached sum counts it still. */
-			cache = x->slot + SLOT_CELLS + (size_t)rc->cell * CELL_WORDS + CELL_CACHE;
+			cache = x->slot + SLOT_CELLS + (size_t)WHERE_CELL(rc->where) * CELL_WORDS + CELL_CACHE;
 			old = word_load(cache);
 			if (CACHE_TAG(UINT64_C(0), UINT64_C(0)) == (old >> 60 & 3))
 				(void)word_cas(cache, old, CACHE_NONE(tick_of(x->now_ns)));
@@ -484,8 +500,9 @@ refund_word(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units
 static int
 refund_bucket(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units)
 {
-	word_t *p = ring_word(x, rc->cell, 0);
-	unsigned __int128 back = (unsigned __int128)units * rc->tag;
+	word_t *p = ring_word(x, WHERE_CELL(rc->where), 0);
+	uint64_t period = word_load(ring_word(x, WHERE_CELL(rc->where), 1)) & TAT_MASK;
+	unsigned __int128 back = (unsigned __int128)units * period;
 
 	for (unsigned tries = 0; tries < 1000; tries++) {
 		uint64_t w = word_load(p), tat = w & TAT_MASK, now = x->now_ns * 16;
@@ -496,7 +513,7 @@ refund_bucket(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t uni
 			back = tat - now;
 		if (!word_cas(p, w, TAT_WORD(tat - (uint64_t)back)))
 			continue;
-		if (rc->cell == 0)
+		if (WHERE_CELL(rc->where) == 0)
 			(void)atomic_fetch_sub_explicit(&x->slot[SLOT_TOTAL],
 			    units << TOTAL_SHIFT, memory_order_relaxed);
 		return 0;
@@ -507,29 +524,34 @@ refund_bucket(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t uni
 int
 cell_refund(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units, bool undo)
 {
-	uint64_t conv = cell_load(x, rc->cell, CELL_CONV);
-	uint32_t shape = CONV_SHAPE(conv);
-	uint8_t kind = shape_kind(shape);
+	uint64_t conv;
+	uint32_t shape;
+	uint8_t kind;
 
+	if (WHERE_CELL(rc->where) >= x->seg->cells)
+		return RATION_EINVAL;
+	conv = cell_load(x, WHERE_CELL(rc->where), CELL_CONV);
+	shape = CONV_SHAPE(conv);
+	kind = shape_kind(shape);
 	if (units > rc->units)
 		units = rc->units;
-	if (units == 0)
+	if (units == 0 || (rc->where & 1) == 0)
 		return RATION_ESTALE;
 	if (STATE_BIRTH(word_load(&x->slot[SLOT_STATE])) != x->birth
-	    || CONV_COUNT(conv) != rc->conv || CONV_STAGE(conv) != CONV_DONE)
+	    || CONV_COUNT(conv) != WHERE_CONV(rc->where) || CONV_STAGE(conv) != CONV_DONE)
 		return RATION_ESTALE;
 	switch (kind) {
 	case RATION_SLIDING:
 	case RATION_FIXED:
 	case RATION_DAY:
 	case RATION_MONTH:
-		if (!undo && expired(x, shape, rc->tag))
+		if (!undo && expired(x, shape, WHERE_TAG(rc->where)))
 			return RATION_ESTALE;
 		return refund_word(x, rc, units, kind);
 	case RATION_BUCKET:
 		return refund_bucket(x, rc, units);
 	case RATION_COUNT_ONLY:
-		if (rc->cell == 0)
+		if (WHERE_CELL(rc->where) == 0)
 			(void)atomic_fetch_sub_explicit(&x->slot[SLOT_TOTAL],
 			    units << TOTAL_SHIFT, memory_order_relaxed);
 		return 0;
@@ -539,17 +561,6 @@ cell_refund(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units
 }
 
 /* ---- figures ---- */
-
-static uint8_t
-level_of(uint64_t used, uint64_t limit)
-{
-	static const uint8_t levels[] = { 100, 95, 80, 60 };
-
-	for (unsigned i = 0; i < sizeof(levels); i++)
-		if ((unsigned __int128)used * 100 >= (unsigned __int128)limit * levels[i])
-			return levels[i];
-	return 0;
-}
 
 static int64_t
 ceil_s(int64_t ns)
@@ -570,12 +581,7 @@ cell_report(const struct cell_ctx *x, const struct rate_def *r, const struct loo
 {
 	uint64_t used = l->used + charged;
 
-	out->limit_units = r->units;
-	out->rate_units = r->rate_units;
-	out->window_ns = r->window_ns;
-	out->kind = r->kind;
-	out->reason = RATION_R_NONE;
-	out->reserved = 0;
+	memcpy(&out->limit_units, r, offsetof(struct rate_def, shape));
 	out->retry_at = 0;
 	if (UNLIKELY(r->units == RATION_UNLIMITED)) {
 		out->used = r->kind == RATION_COUNT_ONLY
@@ -583,13 +589,13 @@ cell_report(const struct cell_ctx *x, const struct rate_def *r, const struct loo
 		    : used;
 		out->remaining = RATION_UNLIMITED;
 		out->reset_at = x->unix_ns / NS_S;
-		out->level = 0;
 		return;
 	}
 	out->used = used;
 	out->remaining = used < r->units ? r->units - used : 0;
 	/* Most calls are far below 60 %: one compare. */
-	out->level = LIKELY(used < r->units / 2) ? 0 : level_of(used, r->units);
+	if (UNLIKELY(used >= r->units / 2))
+		out->level = decision_level(used, r->units);
 	if (used == 0)
 		out->reset_at = ceil_s(x->unix_ns);
 	else if (r->kind == RATION_SLIDING)

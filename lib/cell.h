@@ -49,6 +49,8 @@ bool cell_charge(const struct cell_ctx *x, unsigned cell, const struct rate_def 
 void cell_receipt(const struct cell_ctx *x, unsigned cell, uint64_t slot, uint64_t cost,
     const struct rate_def *r, const struct look *l, ration_receipt_t *out);
 
+uint64_t cell_where(uint64_t tag, uint64_t conv, unsigned cell, unsigned word);
+
 /*
  * Give units back to the word that was charged.  0; RATION_ESTALE; RATION_EBUSY.
  * undo: of a call that was not admitted; then expiry does not matter.

@@ -89,6 +89,7 @@ ration_limit_name(ration_t *r, const ration_decision_t *d, unsigned claim, char 
 	return RATION_EBUSY;
 }
 
+/* Null where there is no bound. */
 static void
 put_units(struct out *o, const char *name, uint64_t v)
 {
@@ -160,8 +161,8 @@ ration_decision_json(ration_t *r, const ration_decision_t *d, const void *key, s
 	if (size != 0)
 		buf[0] = '\0';
 	(void)ration_limit_name(r, d, d->claim, name, sizeof(name));
-	if (d->decided_by < d->nrates)
-		(void)ration_rate_text(&d->rates[d->decided_by], text, sizeof(text));
+	if (d->nrates != 0)
+		(void)ration_rate_text(&d->rates[0], text, sizeof(text));
 	put(&o, "{\"verdict\":\"%s\",\"limit\":\"",
 	    d->verdict == RATION_ADMITTED ? "admitted" : "denied");
 	put_bytes(&o, (const unsigned char *)name, strlen(name));

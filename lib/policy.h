@@ -64,23 +64,30 @@ static_assert(sizeof(struct policy_head) == 128, "two lines");
 
 enum policy_mode { MODE_ENFORCE = 0, MODE_OBSERVE = 1, MODE_OFF = 2 };
 
-/* One rate, with everything that a decision needs. */
+/*
+ * One rate, with everything that a decision needs.  The first half is what
+ * ration_rate_t shows: it is copied as it stands.
+ */
 struct rate_def {
-	uint32_t shape; /* 1..SHAPE_MASK: number of (kind, window, zone, period) */
-	uint8_t kind;   /* RATION_SLIDING ... */
-	uint8_t zone;   /* index of the zone of a calendar rate */
-	uint16_t reserved;
 	uint64_t units;      /* N; a bucket's burst; RATION_UNLIMITED */
-	uint64_t window_ns;  /* a day or month: nominal, for order and display */
-	uint64_t sub_ns;     /* sliding: (window + LAG)/15, rounded up */
-	uint64_t recip;      /* floor((2^64 - 1) / sub_ns), or / window_ns for fixed */
-	uint64_t period16;   /* bucket: 1/16 ns a unit, rounded up */
 	uint64_t rate_units; /* bucket: units a window; else as units */
-	uint64_t reserved2;
+	uint64_t window_ns;  /* a day or month: nominal, for order and display */
+	uint8_t kind;        /* RATION_SLIDING ... */
+	uint8_t zero[7];     /* level, claim, reason of a rate that has none */
+	uint32_t shape;      /* 1..SHAPE_MASK: number of (kind, window, zone, period) */
+	uint8_t zone;        /* index of the zone of a calendar rate */
+	uint8_t reserved[3];
+	uint64_t sub_ns;     /* sliding: (window + LAG)/15, rounded up */
+	uint64_t recip;      /* floor((2^64 - 1) / sub_ns) */
+	uint64_t period16;   /* bucket: 1/16 ns a unit, rounded up */
 };
+static_assert(offsetof(ration_rate_t, limit_units) == 32 && offsetof(ration_rate_t, kind) == 56 &&
+	offsetof(struct rate_def, kind) == 24,
+    "the first half of a rate_def is the second half of a ration_rate_t");
 static_assert(sizeof(struct rate_def) == 64, "one cache line");
 
-#define RULESET_PLAIN 1u /* one sliding rate, enforced, endless: the short way applies */
+/* Sliding rates only, enforced, endless, for any key: the short way applies. */
+#define RULESET_PLAIN 1u
 
 struct ruleset {
 	uint32_t limit;  /* id */

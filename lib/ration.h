@@ -102,67 +102,66 @@ enum ration_error {
 
 typedef struct ration ration_t;
 
-/* One rate of one limit in a decision. */
-typedef struct ration_rate {
-	uint64_t limit_units; /* units a window, or the bucket's burst; RATION_UNLIMITED */
-	uint64_t used;        /* units in the window, this call's included when admitted */
-	uint64_t remaining;   /* units a caller could still take; RATION_UNLIMITED */
-	uint64_t window_ns;   /* length of the window; a month: of the current one */
-	int64_t reset_at;     /* Unix s, rounded up: all that is used now has come back */
-	int64_t retry_at;     /* Unix s, rounded up: 0 = now, RATION_NEVER = see reason */
-	uint64_t rate_units;  /* a bucket: units a window_ns; else as limit_units */
-	uint8_t claim;        /* which claim of the call this rate belongs to */
-	uint8_t kind;         /* RATION_SLIDING ... */
-	uint8_t level;        /* 0, 60, 80, 95 or 100: percent of limit_units reached */
-	uint8_t reason;       /* RATION_R_... when retry_at is RATION_NEVER */
+/* The figures of one rate of one limit. */
+#define RATION_RATE_FIGURES \
+	uint64_t used;        /* units in the window, this call's included when admitted */ \
+	uint64_t remaining;   /* units a caller could still take; RATION_UNLIMITED */ \
+	int64_t reset_at;     /* Unix s, rounded up: all that is used now has come back */ \
+	int64_t retry_at;     /* Unix s, rounded up: 0 = now, RATION_NEVER = see reason */ \
+	uint64_t limit_units; /* units a window, or the bucket's burst; RATION_UNLIMITED */ \
+	uint64_t rate_units;  /* a bucket: units a window_ns; else as limit_units */ \
+	uint64_t window_ns;   /* length of the window; a month: nominal */ \
+	uint8_t kind;         /* RATION_SLIDING ... */ \
+	uint8_t level;        /* 0, 60, 80, 95 or 100: percent of limit_units reached */ \
+	uint8_t claim;        /* which claim of the call this rate belongs to */ \
+	uint8_t reason;       /* RATION_R_... when retry_at is RATION_NEVER */ \
 	uint32_t reserved;
+
+typedef struct ration_rate {
+	RATION_RATE_FIGURES
 } ration_rate_t;
 
 /* Where the units of one rate were charged; ration_refund() reads it.  Opaque. */
 typedef struct ration_receipt {
-	uint64_t tag;   /* what the word looked like, count aside */
-	uint32_t slot;  /* slot number */
-	uint32_t birth; /* life of the slot */
-	uint16_t conv;  /* conversion of the cell */
-	uint8_t cell;   /* which rate */
-	uint8_t word;   /* which word of it; 0xff: nothing to give back */
-	uint32_t reserved;
-	uint64_t units; /* charged */
+	uint64_t where;
+	uint32_t slot;
+	uint32_t birth;
+	uint64_t units;
 } ration_receipt_t;
 
 /*
  * A decision.  Set .size = sizeof(ration_decision_t) once (RATION_DECISION_INIT);
- * all else is filled in by the call.  The figures in front are those of the rate
- * that decided: of a denial the one with the latest retry, else the one with
- * the least remaining.  rates[0..nrates-1] holds every rate of the call.
+ * all else is filled in by the call.  rates[0..nrates-1] holds every rate of the call.
+ * The first is the one that decided: of a denial the one with the latest retry, else
+ * the one with the least remaining; its figures have the short names too: d.used is
+ * d.rates[0].used.  With nrates 0 (degraded, off) they say unlimited.
  */
 typedef struct ration_decision {
 	uint32_t size;
-	int32_t verdict;      /* RATION_ADMITTED or RATION_DENIED */
-	uint32_t flags;       /* RATION_F_... */
+	int32_t verdict;    /* RATION_ADMITTED or RATION_DENIED */
+	uint32_t flags;     /* RATION_F_... */
 	uint16_t nrates;
-	uint16_t decided_by;  /* index into rates; 0xffff: no rate (degraded, off) */
-	uint64_t cost;        /* of the claim that decided */
-	uint64_t limit_units;
-	uint64_t used;
-	uint64_t remaining;
-	uint64_t window_ns;
-	int64_t now;          /* Unix s, rounded down, that the decision was made at */
-	int64_t reset_at;     /* Unix s */
-	int64_t retry_at;     /* Unix s; 0: admitted; RATION_NEVER: see reason */
-	uint32_t retry_after; /* s: retry_at - now; 0 when there is none */
-	uint8_t level;
-	uint8_t reason;       /* RATION_R_... */
-	uint8_t claim;        /* claim that decided */
-	uint8_t nreceipts;
-	uint32_t limit_id[RATION_CLAIMS_MAX]; /* for ration_limit_name() */
+	uint16_t nreceipts;
+	uint64_t cost;      /* of the claim that decided */
+	uint32_t retry_after; /* s: retry_at - floor(now); 0 when there is none */
 	uint32_t policy_version;
 	uint32_t segment_id;  /* which mapping of the handle was charged */
-	ration_rate_t rates[RATION_DECISION_RATES];
+	uint32_t limit_id[RATION_CLAIMS_MAX]; /* for ration_limit_name() */
+	uint32_t reserved0;
+	union {
+		struct {
+			RATION_RATE_FIGURES
+		};
+		ration_rate_t rates[RATION_DECISION_RATES];
+	};
 	ration_receipt_t receipts[RATION_DECISION_RATES];
 } ration_decision_t;
 
+#ifdef __cplusplus
+#define RATION_DECISION_INIT { sizeof(ration_decision_t) }
+#else
 #define RATION_DECISION_INIT { .size = sizeof(ration_decision_t) }
+#endif
 
 /* One limit of a call.  .size = sizeof(ration_claim_t). */
 typedef struct ration_claim {

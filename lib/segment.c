@@ -167,7 +167,7 @@ check_counters(struct segment *seg)
 }
 
 static int
-check_policy(const struct segment *seg)
+check_policy(struct segment *seg)
 {
 	const struct policy_head *h = seg->policy;
 
@@ -182,6 +182,9 @@ check_policy(const struct segment *seg)
 	    || h->area_off[1] > seg->policy_bytes - h->area_bytes
 	    || (h->area_off[0] | h->area_off[1]) % 64 != 0)
 		return RATION_EBADSEG;
+	for (unsigned i = 0; i < 2; i++)
+		seg->areas[i] = (const struct policy_area *)(const void *)((const char *)h +
+		    h->area_off[i]);
 	/* Counters renamed, policy not yet: an old and a new object. */
 	return h->id == seg->head->id ? 0 : RATION_ENOTREADY;
 }
@@ -350,6 +353,7 @@ segment_create(const struct paths *p, const struct segment_size *size, unsigned 
 	uint64_t area = ALIGN(size->policy_bytes, PAGE), bytes = PAGE + 2 * area, id;
 	struct plan plan;
 	void *map;
+	int e;
 
 	memset(seg, 0, sizeof(*seg));
 	if (size->nslots == 0 || size->nslots > SLOTS_MAX || size->cells == 0
@@ -389,5 +393,6 @@ segment_create(const struct paths *p, const struct segment_size *size, unsigned 
 		segment_detach(seg);
 		return RATION_ESYS;
 	}
-	return check_counters(seg);
+	e = check_counters(seg);
+	return e != 0 ? e : check_policy(seg);
 }

@@ -46,6 +46,7 @@ struct segment {
 	uint64_t secret[2];
 	uint64_t bytes;
 	uint64_t policy_bytes;
+	const struct policy_area *areas[2]; /* of the policy object */
 	uint32_t id; /* number of this mapping in its handle */
 	bool writable;
 };

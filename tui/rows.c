@@ -156,23 +156,18 @@ decided_by(const ration_decision_t *d)
 	return best;
 }
 
+/* The rate that decides stands first; its figures are the decision's. */
 static void
-decision_front(ration_decision_t *d, const ration_rate_t *rate)
+decision_front(ration_decision_t *d, unsigned lead, int64_t now_s)
 {
-	d->limit_units = rate->limit_units;
-	d->used = rate->used;
-	d->remaining = rate->remaining;
-	d->window_ns = rate->window_ns;
-	d->reset_at = rate->reset_at;
-	d->level = rate->level;
-	if (d->verdict == RATION_ADMITTED)
+	ration_rate_t first = d->rates[0];
+
+	d->rates[0] = d->rates[lead];
+	d->rates[lead] = first;
+	if (d->verdict == RATION_ADMITTED || d->retry_at <= now_s)
 		return;
-	d->retry_at = rate->retry_at;
-	d->reason = rate->reason;
-	if (rate->retry_at > d->now)
-		d->retry_after =
-		    (uint32_t)(rate->retry_at - d->now > UINT32_MAX ? UINT32_MAX
-								    : rate->retry_at - d->now);
+	d->retry_after =
+	    (uint32_t)(d->retry_at - now_s > UINT32_MAX ? UINT32_MAX : d->retry_at - now_s);
 }
 
 void
@@ -184,8 +179,6 @@ model_decision(const struct model_row *row, ration_decision_t *d)
 	d->size = sizeof(*d);
 	d->verdict = RATION_ADMITTED;
 	d->cost = 1;
-	d->now = row->now_s;
-	d->decided_by = UINT16_MAX;
 	d->limit_id[0] = row->row.limit;
 	d->policy_version = row->row.version;
 	if (row->row.mode == MODE_OFF)
@@ -206,6 +199,5 @@ model_decision(const struct model_row *row, ration_decision_t *d)
 		d->verdict = RATION_DENIED;
 	else if (refused && row->row.mode == MODE_OBSERVE)
 		d->flags |= RATION_F_OBSERVED;
-	d->decided_by = (uint16_t)decided_by(d);
-	decision_front(d, &d->rates[d->decided_by]);
+	decision_front(d, decided_by(d), row->now_s);
 }

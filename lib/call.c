@@ -1,0 +1,547 @@
+#include "call.h"
+
+#include <string.h>
+
+#include "atomics.h"
+#include "slot.h"
+
+#define NS_S INT64_C(1000000000)
+
+enum step { STEP_ON, STEP_DENY, STEP_RETRY, STEP_PRECISE };
+
+/* ---- finding and resolving ---- */
+
+static void
+time_now(struct call *c)
+{
+	const struct policy_head *p = c->seg->policy;
+
+	c->ctx.now_ns = c->precise ? clock_precise(&c->handle->clock, p)
+				   : clock_coarse(&c->handle->clock, p);
+	c->ctx.unix_ns = clock_unix(p, c->ctx.now_ns);
+	c->ctx.precise = c->precise;
+}
+
+void
+call_use(struct call *c, const struct item *it)
+{
+	c->ctx.slot = it->at.slot == NO_SLOT ? NULL : segment_slot(c->seg, it->at.slot);
+	c->ctx.birth = it->at.birth;
+}
+
+/* The ruleset of a key by the policy, past overrides that have ended. */
+static bool
+follow(struct call *c, struct item *it, int64_t index, int64_t now_s)
+{
+	for (unsigned hop = 0; hop < 8; hop++) {
+		if (index < 0 || !policy_ruleset(&c->policy, (uint32_t)index, &it->rules))
+			return false;
+		if (now_s < it->rules.until || it->rules.until == POLICY_ENDLESS)
+			return true;
+		index = it->rules.next;
+	}
+	return true;
+}
+
+/* SLOT_RESOLVED if it is of this version, else the policy; remembered in the slot. */
+static bool
+resolve(struct call *c, struct item *it)
+{
+	word_t *p = NULL;
+	uint64_t w = 0;
+	int64_t index;
+
+	if (it->at.slot != NO_SLOT) {
+		p = &segment_slot(c->seg, it->at.slot)[SLOT_RESOLVED];
+		w = word_load(p);
+	}
+	/* `listed` matters only to limits that refuse strangers: those are looked up. */
+	if (p != NULL && w >> 32 == c->policy.version
+	    && (it->limit.flags & LIMIT_UNLISTED_REFUSE) == 0) {
+		index = (int64_t)(w & UINT32_MAX);
+		it->ruleset = (uint32_t)index;
+		if (follow(c, it, index, c->ctx.unix_ns / NS_S)
+		    && it->rules.limit == it->limit_id)
+			return true;
+		word_count(&c->seg->head->scribbles, 1);
+	}
+	index = policy_resolve(
+	    &c->policy, it->limit_id, it->id.key, it->id.key_len, &it->listed);
+	if (!follow(c, it, index, c->ctx.unix_ns / NS_S))
+		return false;
+	it->ruleset = (uint32_t)index;
+	if (p != NULL && (w >> 32 != c->policy.version || (w & UINT32_MAX) != it->ruleset))
+		(void)word_cas(p, w, RESOLVED_WORD(c->policy.version, it->ruleset));
+	return true;
+}
+
+static int
+find_item(struct call *c, struct item *it)
+{
+	int64_t id;
+
+	if (it->limit_id == NO_ID || !policy_limit(&c->policy, it->limit_id, &it->limit)) {
+		id = policy_limit_id(&c->policy, it->id.limit, it->id.limit_len);
+		if (id < 0 || id >= LIMITS_MAX || !policy_limit(&c->policy, (uint32_t)id, &it->limit))
+			return RATION_ENOLIMIT;
+		it->limit_id = (uint32_t)id;
+	}
+	if ((it->limit.flags & LIMIT_GONE) != 0)
+		return RATION_ENOLIMIT;
+	if (it->at.slot == NO_SLOT)
+		(void)table_find(c->seg, &it->id, it->limit_id, &it->at);
+	return 0;
+}
+
+/* ---- looking ---- */
+
+static enum step
+after_look(struct call *c, struct item *it, enum look_result r)
+{
+	switch (r) {
+	case LOOK_CLOCK:
+		return STEP_PRECISE;
+	case LOOK_GONE:
+		if (!table_rescue(c->seg, it->at.slot, it->at.birth))
+			it->at.slot = NO_SLOT;
+		return STEP_PRECISE;
+	case LOOK_AGAIN:
+		return STEP_RETRY;
+	default:
+		return STEP_ON;
+	}
+}
+
+static enum look_result
+look_rate(struct call *c, struct item *it, unsigned i, uint64_t cost)
+{
+	const struct rate_def *r = &it->rules.rates[i];
+	struct look *l = &it->looks[i];
+	enum look_result res;
+
+	if (c->ctx.slot != NULL && i < c->seg->cells) {
+		for (unsigned tries = 0; tries < 8; tries++) {
+			res = cell_look(&c->ctx, i, r, cost + it->before, l);
+			if (res != LOOK_AGAIN)
+				return res;
+		}
+		return res;
+	}
+	look_empty(&c->ctx, r, l);
+	return r->units != RATION_UNLIMITED && cost + it->before > r->units ? LOOK_DENIES
+									     : LOOK_FITS;
+}
+
+/* Look at all rates of an item.  *refused: one of them denies. */
+static enum step
+look_item(struct call *c, struct item *it, bool *refused)
+{
+	ration_decision_t *d = c->d;
+
+	call_use(c, it);
+	it->first = (uint8_t)d->nrates;
+	it->charged = c->charge && it->cost != 0 && it->rules.nrates != 0;
+	if (it->rules.mode == MODE_OFF) {
+		it->charged = false;
+		d->flags |= RATION_F_OFF;
+		return STEP_ON;
+	}
+	for (unsigned i = 0; i < it->rules.nrates; i++) {
+		enum look_result r = look_rate(c, it, i, it->cost);
+		enum step s = after_look(c, it, r);
+		ration_rate_t *out = &d->rates[d->nrates];
+
+		if (s != STEP_ON)
+			return s;
+		if (d->nrates >= RATION_DECISION_RATES)
+			return STEP_ON;
+		cell_report(&c->ctx, &it->rules.rates[i], &it->looks[i], it->before, out);
+		out->claim = it->index;
+		if (r == LOOK_DENIES) {
+			cell_retry(&c->ctx, i, &it->rules.rates[i], &it->looks[i],
+			    it->cost + it->before, out);
+			*refused = true;
+		}
+		d->nrates++;
+	}
+	return STEP_ON;
+}
+
+/* ---- denying ---- */
+
+static void
+count_denied(struct call *c, const struct item *it)
+{
+	if (!c->charge)
+		return;
+	if (it->at.slot == NO_SLOT)
+		word_count(&c->seg->limits[it->limit_id].denied_nokey, 1);
+	else
+		word_count(&segment_slot(c->seg, it->at.slot)[SLOT_DENIED], DENIED_ONE);
+}
+
+/* Each claim that refuses is counted, at most once. */
+static int
+deny(struct call *c)
+{
+	ration_decision_t *d = c->d;
+
+	for (size_t k = 0; k < c->n; k++) {
+		const struct item *it = &c->items[k];
+		unsigned end = k + 1 < c->n ? c->items[k + 1].first : d->nrates;
+
+		for (unsigned i = it->first; i < end; i++)
+			if (d->rates[i].retry_at != 0) {
+				count_denied(c, it);
+				break;
+			}
+	}
+	decision_retries(c);
+	decision_finish(d, RATION_DENIED, c);
+	return RATION_DENIED;
+}
+
+/* Refused for another reason than a rate: full table, unlisted key. */
+static int
+deny_key(struct call *c, const struct item *it, uint8_t reason)
+{
+	count_denied(c, it);
+	decision_finish(c->d, RATION_DENIED, c);
+	c->d->claim = it->index;
+	c->d->cost = it->cost;
+	c->d->retry_at = RATION_NEVER;
+	c->d->retry_after = 0;
+	c->d->reason = reason;
+	return RATION_DENIED;
+}
+
+/* ---- charging ---- */
+
+static void
+give_back(struct call *c)
+{
+	ration_decision_t *d = c->d;
+
+	for (unsigned i = d->nreceipts; i-- > 0;) {
+		const ration_receipt_t *rc = &d->receipts[i];
+
+		c->ctx.slot = segment_slot(c->seg, rc->slot);
+		c->ctx.birth = rc->birth;
+		(void)cell_refund(&c->ctx, rc, rc->units, true);
+	}
+	d->nreceipts = 0;
+}
+
+static enum step
+charge_item(struct call *c, struct item *it)
+{
+	ration_decision_t *d = c->d;
+
+	call_use(c, it);
+	for (unsigned i = 0; i < it->rules.nrates; i++) {
+		const struct rate_def *r = &it->rules.rates[i];
+		struct look *l = &it->looks[i];
+		unsigned tries;
+
+		for (tries = 0; tries < TRIES_MAX; tries++) {
+			enum look_result res;
+			enum step s;
+
+			if (tries != 0 || it->before != 0) {
+				/* Lost to somebody: the clock again, then look again. */
+				c->precise = true;
+				time_now(c);
+				res = cell_look(&c->ctx, i, r, it->cost, l);
+				s = after_look(c, it, res);
+				if (s == STEP_RETRY)
+					continue;
+				if (s != STEP_ON)
+					return s;
+				if (res == LOOK_DENIES)
+					return STEP_PRECISE;
+			}
+			if (cell_charge(&c->ctx, i, r, it->cost, l))
+				break;
+			if (STATE_ST(word_load(&c->ctx.slot[SLOT_STATE])) == ST_RETIRING)
+				(void)table_rescue(c->seg, it->at.slot, it->at.birth);
+		}
+		if (tries == TRIES_MAX)
+			return STEP_PRECISE;
+		cell_receipt(&c->ctx, i, it->at.slot, it->cost, r, l, &d->receipts[d->nreceipts++]);
+		if (it->first + i < d->nrates) {
+			cell_report(&c->ctx, r, l, it->cost, &d->rates[it->first + i]);
+			d->rates[it->first + i].claim = it->index;
+		}
+	}
+	return STEP_ON;
+}
+
+/* Global order: by slot. */
+static void
+order_of(const struct call *c, uint8_t order[RATION_CLAIMS_MAX])
+{
+	for (uint8_t i = 0; i < c->n; i++) {
+		uint8_t k = i;
+
+		for (; k > 0 && c->items[order[k - 1]].at.slot > c->items[i].at.slot; k--)
+			order[k] = order[k - 1];
+		order[k] = i;
+	}
+}
+
+static enum step
+charge_all(struct call *c)
+{
+	uint8_t order[RATION_CLAIMS_MAX];
+
+	if (c->n == 1)
+		return c->items[0].charged ? charge_item(c, &c->items[0]) : STEP_ON;
+	order_of(c, order);
+	for (size_t k = 0; k < c->n; k++) {
+		struct item *it = &c->items[order[k]];
+		enum step s;
+
+		if (!it->charged)
+			continue;
+		s = charge_item(c, it);
+		if (s != STEP_ON)
+			return s;
+	}
+	return STEP_ON;
+}
+
+/* ---- adding ---- */
+
+static int
+add_item(struct call *c, struct item *it)
+{
+	uint32_t shapes[RATION_RATES_MAX];
+	word_t *used = &c->seg->limits[it->limit_id].keys;
+	int e = (int)RATION_R_FULL;
+
+	for (unsigned i = 0; i < it->rules.nrates; i++)
+		shapes[i] = it->rules.rates[i].shape;
+	if (it->limit.max_keys == 0 || word_load(used) < it->limit.max_keys)
+		e = table_add(c->seg, &it->id, it->limit_id,
+		    RESOLVED_WORD(c->policy.version, it->ruleset), shapes, it->rules.nrates,
+		    tick_of(c->ctx.now_ns), &it->at);
+	if (e == 0)
+		return 0;
+	it->at.slot = NO_SLOT;
+	word_count(&c->seg->limits[it->limit_id].full, 1);
+	c->d->flags |= RATION_F_TABLE_FULL;
+	if ((it->limit.flags & LIMIT_FULL_ADMIT) != 0) {
+		word_count(&c->seg->head->full_admit, 1);
+		return 0;
+	}
+	word_count(&c->seg->head->full_deny, 1);
+	return e;
+}
+
+/* ---- the call ---- */
+
+/* Mode observe: would it have denied?  Then the item is admitted uncharged. */
+static bool
+observed(struct call *c, struct item *it)
+{
+	if (it->rules.mode != MODE_OBSERVE)
+		return false;
+	it->charged = false;
+	for (unsigned i = it->first; i < c->d->nrates; i++)
+		c->d->rates[i].retry_at = 0;
+	c->d->flags |= RATION_F_OBSERVED;
+	if (c->charge)
+		word_count(&c->seg->limits[it->limit_id].observed, 1);
+	return true;
+}
+
+static void
+costs_before(struct call *c, size_t k)
+{
+	struct item *it = &c->items[k];
+
+	it->before = 0;
+	for (size_t i = 0; i < k; i++) {
+		const struct item *o = &c->items[i];
+
+		if (o->id.hash == it->id.hash && o->limit_id == it->limit_id
+		    && o->id.key_len == it->id.key_len
+		    && memcmp(o->id.key, it->id.key, it->id.key_len) == 0)
+			it->before += o->cost;
+	}
+}
+
+/*
+ * Step 3.  A key just added is looked at: its slot may have been there after all.
+ */
+static enum step
+add_missing(struct call *c, int *result)
+{
+	for (size_t k = 0; k < c->n; k++) {
+		struct item *it = &c->items[k];
+		enum step s;
+
+		if (!it->charged || it->at.slot != NO_SLOT)
+			continue;
+		if (add_item(c, it) != 0) {
+			*result = deny_key(c, it, RATION_R_FULL);
+			return STEP_DENY;
+		}
+		if (it->at.slot == NO_SLOT) { /* when_full: admit */
+			it->charged = false;
+			continue;
+		}
+		call_use(c, it);
+		for (unsigned i = 0; i < it->rules.nrates; i++) {
+			enum look_result r = look_rate(c, it, i, it->cost);
+
+			s = after_look(c, it, r);
+			if (s != STEP_ON || r == LOOK_DENIES)
+				return s != STEP_ON ? s : STEP_PRECISE;
+		}
+	}
+	return STEP_ON;
+}
+
+/* One attempt.  *result is set unless STEP_RETRY or STEP_PRECISE comes back. */
+static enum step
+attempt(struct call *c, int *result)
+{
+	bool denied = false;
+	ration_decision_t *d = c->d;
+
+	if (!policy_current(c->seg->policy, &c->policy)) {
+		*result = RATION_EDETACHED;
+		return STEP_ON;
+	}
+	time_now(c);
+	decision_start(d, c);
+	for (size_t k = 0; k < c->n; k++) {
+		struct item *it = &c->items[k];
+		bool refused = false;
+		enum step s;
+
+		*result = find_item(c, it);
+		if (*result == 0 && !resolve(c, it))
+			*result = RATION_ENOLIMIT;
+		if (*result != 0)
+			return policy_intact(&c->policy) ? STEP_ON : STEP_RETRY;
+		d->limit_id[k] = it->limit_id;
+		if ((it->limit.flags & LIMIT_UNLISTED_REFUSE) != 0 && !it->listed
+		    && it->rules.mode == MODE_ENFORCE) {
+			*result = deny_key(c, it, RATION_R_UNLISTED);
+			return STEP_DENY;
+		}
+		if (k > 0)
+			costs_before(c, k);
+		if (d->nrates + it->rules.nrates > RATION_DECISION_RATES) {
+			*result = RATION_EINVAL;
+			return STEP_ON;
+		}
+		s = look_item(c, it, &refused);
+		if (s != STEP_ON)
+			return s;
+		denied |= refused && !observed(c, it);
+	}
+	if (!policy_intact(&c->policy))
+		return STEP_RETRY;
+	if (denied) {
+		if (!c->precise)
+			return STEP_PRECISE;
+		*result = deny(c);
+		return STEP_DENY;
+	}
+	if (c->charge) {
+		enum step s = add_missing(c, result);
+
+		if (s == STEP_ON)
+			s = charge_all(c);
+		if (s != STEP_ON) {
+			give_back(c);
+			return s == STEP_RETRY ? STEP_PRECISE : s;
+		}
+	}
+	decision_finish(d, RATION_ADMITTED, c);
+	*result = RATION_ADMITTED;
+	return STEP_ON;
+}
+
+static int
+run(struct call *c)
+{
+	int result = RATION_EBUSY;
+
+	for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
+		switch (attempt(c, &result)) {
+		case STEP_PRECISE:
+			c->precise = true;
+			continue;
+		case STEP_RETRY:
+			continue;
+		default:
+			return result;
+		}
+	}
+	word_count(&c->seg->head->retries_out, 1);
+	return RATION_EBUSY;
+}
+
+static int
+check_decision(ration_decision_t *d)
+{
+	return d != NULL && d->size != sizeof(*d) ? RATION_EINVAL : 0;
+}
+
+int
+call_decide(
+    ration_t *r, const ration_claim_t *claims, size_t n, bool charge, ration_decision_t *d)
+{
+	ration_decision_t own = RATION_DECISION_INIT;
+	const struct segment *seg;
+	struct call c;
+
+	if (r == NULL || claims == NULL || n == 0 || n > RATION_CLAIMS_MAX
+	    || check_decision(d) != 0)
+		return RATION_EINVAL;
+	for (size_t k = 0; k < n; k++) {
+		const ration_claim_t *cl = &claims[k];
+
+		if (cl->size != sizeof(*cl) || cl->limit == NULL || cl->key == NULL)
+			return RATION_EINVAL;
+		if (cl->key_len == 0 || cl->key_len > RATION_KEY_MAX)
+			return RATION_EKEY;
+		if (cl->cost > RATION_COST_MAX)
+			return RATION_ECOST;
+	}
+	seg = handle_segment(r);
+	if (seg == NULL)
+		return decision_degraded(r, d);
+	c.handle = r;
+	c.seg = seg;
+	c.d = d != NULL ? d : &own;
+	c.n = n;
+	c.charge = charge;
+	c.precise = false;
+	c.ctx.seg = seg;
+	c.ctx.policy = &c.policy;
+	c.ctx.writable = true;
+	for (size_t k = 0; k < n; k++) {
+		struct item *it = &c.items[k];
+
+		it->id.limit = claims[k].limit;
+		it->id.limit_len = strlen(claims[k].limit);
+		it->id.key = claims[k].key;
+		it->id.key_len = claims[k].key_len;
+		it->cost = claims[k].cost;
+		it->before = 0;
+		it->at.slot = NO_SLOT;
+		it->limit_id = NO_ID;
+		it->listed = false;
+		it->index = (uint8_t)k;
+		ident_hash(seg, &it->id);
+		if (n > 1)
+			table_prefetch(seg, it->id.hash);
+	}
+	return run(&c);
+}
+

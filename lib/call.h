@@ -1,0 +1,72 @@
+/*
+ * call.h - a call in progress: its claims, what was found and seen of each.
+ *
+ * The order of things is the same for every call (call.c):
+ *   1. find each key that exists (all lines asked for first)
+ *   2. look at every rate of every claim; one that refuses ends the call here, with
+ *	nothing charged and nothing added; before that the precise clock is read
+ *   3. add the keys that do not exist yet
+ *   4. charge, in the order of the slots: a refusal now (somebody was faster) gives back
+ *	what was charged and starts again
+ * Calls over several claims reserve in one global order, so of two that meet one
+ * gets everywhere first; nobody waits.
+ */
+#ifndef RATION_CALL_H
+#define RATION_CALL_H
+
+#include "cell.h"
+#include "handle.h"
+#include "table.h"
+
+#define NO_ID UINT32_MAX
+#define TRIES_MAX 256u
+
+/* One claim. */
+struct item {
+	struct ident id;
+	uint64_t cost;
+	uint64_t before; /* costs of earlier claims on the same key */
+	struct found at;
+	struct ruleset rules;
+	struct limit_def limit;
+	uint32_t limit_id;
+	uint32_t ruleset;
+	bool listed;
+	bool charged; /* false: nothing to charge (mode off, observed, cost 0) */
+	uint8_t index; /* of the claim */
+	uint8_t first; /* of its rates in the decision */
+	struct look looks[RATION_RATES_MAX];
+};
+
+struct call {
+	struct ration *handle;
+	const struct segment *seg;
+	struct policy_ref policy;
+	struct cell_ctx ctx;
+	ration_decision_t *d;
+	size_t n;
+	bool charge; /* false: peek */
+	bool precise;
+	struct item items[RATION_CLAIMS_MAX];
+};
+
+/* Point the call's context at an item's slot. */
+void call_use(struct call *c, const struct item *it);
+
+/* Decide n claims the long way.  As ration_acquire_all(). */
+int call_decide(ration_t *r, const ration_claim_t *claims, size_t n, bool charge,
+    ration_decision_t *d);
+
+/* ---- decision.c ---- */
+
+void decision_start(ration_decision_t *d, const struct call *c);
+/* The verdict; the rate that decides moves to the front. */
+void decision_finish(ration_decision_t *d, int verdict, const struct call *c);
+/* Retries of a denial, past overrides that end before them. */
+void decision_retries(struct call *c);
+/* Without a segment: admitted if the handle fails open. */
+int decision_degraded(struct ration *r, ration_decision_t *d);
+/* 60, 80, 95, 100: the highest that used reaches; 0: none. */
+uint8_t decision_level(uint64_t used, uint64_t limit);
+
+#endif
