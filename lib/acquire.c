@@ -21,6 +21,9 @@
 #include "call.h"
 #include "slot.h"
 
+/* The short way is one piece of code: what it keeps in registers need not be stored. */
+#define SHORT static inline __attribute__((always_inline))
+
 #define LONG_WAY 2 /* not a verdict: something is not as the short way expects */
 
 /* A sub-window: what the words of now look like. */
@@ -36,37 +39,41 @@ epoch_check(uint64_t start)
 	return start * UINT64_C(0x9e3779b97f4a7c15) >> 52;
 }
 
-static void __attribute__((noinline))
-sub_learn(struct epoch_hint *h, const struct rate_def *r, uint64_t now, struct sub *s)
+static struct sub __attribute__((noinline))
+sub_learn(struct epoch_hint *h, const struct rate_def *r, uint64_t now)
 {
 	uint64_t e = epoch_of(now, r->sub_ns, r->recip);
+	struct sub s;
 
-	s->start = e * r->sub_ns;
-	s->tick = tick_of(s->start);
-	s->word = (unsigned)(e % RING_WORDS);
-	atomic_store_explicit(&h->start_ns, s->start, memory_order_relaxed);
+	s.start = e * r->sub_ns;
+	s.tick = tick_of(s.start);
+	s.word = (unsigned)(e % RING_WORDS);
+	atomic_store_explicit(&h->start_ns, s.start, memory_order_relaxed);
 	atomic_store_explicit(&h->key,
-	    (uint64_t)r->shape << 46 | s->tick << 16 | s->word << 12 | epoch_check(s->start),
+	    (uint64_t)r->shape << 46 | s.tick << 16 | s.word << 12 | epoch_check(s.start),
 	    memory_order_relaxed);
+	return s;
 }
 
 /* The sub-window of now, guessed: the last one seen of this shape. */
-static inline void
-sub_of(struct ration *h, const struct rate_def *r, uint64_t now, struct sub *s)
+SHORT struct sub
+sub_of(struct ration *h, const struct rate_def *r, uint64_t now)
 {
 	struct epoch_hint *hint = &h->epochs[r->shape % EPOCHS];
 	uint64_t key = atomic_load_explicit(&hint->key, memory_order_relaxed);
+	struct sub s;
 
-	s->start = atomic_load_explicit(&hint->start_ns, memory_order_relaxed);
-	s->tick = key >> 16 & TICK_MASK;
-	s->word = (unsigned)(key >> 12 & (RING_WORDS - 1));
-	if (UNLIKELY(now - s->start >= r->sub_ns || key >> 46 != r->shape
-		|| (key & 0xfff) != epoch_check(s->start)))
-		sub_learn(hint, r, now, s);
+	s.start = atomic_load_explicit(&hint->start_ns, memory_order_relaxed);
+	s.tick = key >> 16 & TICK_MASK;
+	s.word = (unsigned)(key >> 12 & (RING_WORDS - 1));
+	if (UNLIKELY(now - s.start >= r->sub_ns || key >> 46 != r->shape
+		|| (key & 0xfff) != epoch_check(s.start)))
+		return sub_learn(hint, r, now);
+	return s;
 }
 
 /* The figures of one plain rate. */
-static inline void
+SHORT void
 plain_rate(ration_rate_t *out, const struct rate_def *r, uint64_t used, uint64_t start,
     int64_t real_ns)
 {
@@ -81,7 +88,7 @@ plain_rate(ration_rate_t *out, const struct rate_def *r, uint64_t used, uint64_t
 		out->level = decision_level(used, r->units);
 }
 
-static inline void
+SHORT void
 plain_head(ration_decision_t *d, const struct segment *seg, const struct ruleset *rs,
     uint32_t version, unsigned nrates, uint64_t cost)
 {
@@ -104,10 +111,12 @@ struct plain {
 	const struct policy_area *area;
 	uint64_t slot;
 	uint64_t birth;
+	uint64_t now;
+	unsigned guess; /* ring word of a single rate's current sub-window */
 };
 
 /* The ruleset that the slot was resolved to under this version, NULL: resolve it anew. */
-static inline const struct ruleset *
+SHORT const struct ruleset *
 plain_rules(const struct plain *p, const word_t *s)
 {
 	uint64_t resolved = word_load(&s[SLOT_RESOLVED]);
@@ -125,9 +134,10 @@ plain_rules(const struct plain *p, const word_t *s)
  * of sealed sub-windows stands, so each of the 15 words is of its sub-window.
  */
 static int __attribute__((noinline))
-plain_deny(const struct plain *p, const struct ruleset *rs, const struct sub *sub, uint64_t used,
+plain_deny(struct plain q, const struct ruleset *rs, struct sub sub, uint64_t used,
     uint64_t cost, ration_decision_t *d)
 {
+	const struct plain *p = &q;
 	const struct rate_def *r = &rs->rates[0];
 	word_t *s = segment_slot(p->seg, p->slot);
 	const word_t *ring = &s[SLOT_CELLS + CELL_RING];
@@ -135,23 +145,23 @@ plain_deny(const struct plain *p, const struct ruleset *rs, const struct sub *su
 	int64_t real_ns = atomic_load_explicit(&p->seg->policy->real_offset_ns, memory_order_relaxed);
 	unsigned k;
 
-	if (now - sub->start >= r->sub_ns || cost > r->units || used < cost)
+	if (now - sub.start >= r->sub_ns || cost > r->units || used < cost)
 		return LONG_WAY;
 	need = used - r->units; /* cost is in it */
 	for (k = 1; k < RING_WORDS; k++) {
-		got += NARROW_UNITS(word_load(&ring[(sub->word + k) % RING_WORDS]));
+		got += NARROW_UNITS(word_load(&ring[(sub.word + k) % RING_WORDS]));
 		if (got >= need)
 			break;
 	}
 	/* Word k after ours is of 16 - k sub-windows ago: 16 later it has expired. */
-	end = sub->start + k * r->sub_ns;
+	end = sub.start + k * r->sub_ns;
 	if (UNLIKELY(word_load(&p->seg->policy->word) != p->policy_word))
 		return LONG_WAY;
 	word_count(&s[SLOT_DENIED], DENIED_ONE);
 	if (d == NULL)
 		return RATION_DENIED;
 	plain_head(d, p->seg, rs, POLICY_CURRENT(p->policy_word), 1, cost);
-	plain_rate(&d->rates[0], r, r->units, sub->start, real_ns);
+	plain_rate(&d->rates[0], r, r->units, sub.start, real_ns);
 	d->verdict = RATION_DENIED;
 	d->nreceipts = 0;
 	d->used = used - cost;
@@ -173,50 +183,86 @@ struct plain_step {
 	uint64_t conv;
 };
 
-/* False: not as the short way expects it.  Over the limit is for the caller to see. */
-static inline bool
-plain_look(const struct plain *p, word_t *cell, const struct rate_def *r, uint64_t now,
-    struct plain_step *st)
+/*
+ * LOOK_FITS: the sub-window has begun; whether it is over the limit is for the caller to
+ * see.  LOOK_DENIES: nothing was charged in it yet, and what came before leaves no room.
+ * LOOK_AGAIN: not as the short way expects it.
+ */
+SHORT enum look_result
+plain_look(const struct plain *p, word_t *cell, const struct rate_def *r, unsigned guess,
+    uint64_t cost, struct plain_step *st)
 {
 	uint64_t conv = word_load(&cell[CELL_CONV]), cache = word_load(&cell[CELL_CACHE]);
 
-	sub_of(p->h, r, now, &st->sub);
+	st->sub = sub_of(p->h, r, p->now);
 	st->conv = CONV_COUNT(conv);
-	st->word = &cell[CELL_RING + st->sub.word];
+	/* The guess has long been loaded when the sub-window is known. */
+	st->word = &cell[CELL_RING + guess];
 	st->old = word_load(st->word);
+	if (UNLIKELY(guess != st->sub.word)) {
+		st->word = &cell[CELL_RING + st->sub.word];
+		st->old = word_load(st->word);
+	}
 	st->sum = cache & NARROW_MAX;
-	return LIKELY(CONV_SETTLED(conv) == r->shape
-	    && (cache & ~NARROW_MAX) == CACHE_TAG(st->conv, st->sub.tick)
-	    && (st->old & ~NARROW_MAX) == NARROW_TAG(st->conv, st->sub.tick));
+	if (UNLIKELY(CONV_SETTLED(conv) != r->shape
+		|| (cache & ~NARROW_MAX) != CACHE_TAG(st->conv, st->sub.tick)))
+		return LOOK_AGAIN;
+	if (LIKELY((st->old & ~NARROW_MAX) == NARROW_TAG(st->conv, st->sub.tick)))
+		return LOOK_FITS;
+	if (st->sum + cost <= r->units
+	    || (word_kind(st->old) != W_BLANK
+		&& (word_kind(st->old) != W_NARROW
+		    || tick_diff(NARROW_TICK(st->old), st->sub.tick) >= 0)))
+		return LOOK_AGAIN;
+	st->old = 0;
+	return LOOK_DENIES;
 }
 
 /*
- * Charge what plain_look() saw.  A CAS lost to another caller's charge is tried again: the
- * word is still open, so the sum that was checked still stands.
+ * A CAS lost to another caller's charge is tried again: the word is still open, so the
+ * sum that was checked still stands.
  */
-static inline bool
-plain_charge(struct plain_step *st, const struct rate_def *r, uint64_t cost)
+static uint64_t __attribute__((noinline))
+plain_contend(word_t *word, uint64_t tag, uint64_t room, uint64_t cost)
 {
 	for (unsigned tries = 0; tries < 64; tries++) {
-		if (LIKELY(word_cas(st->word, st->old, st->old + cost)))
-			return true;
-		st->old = word_load(st->word);
-		if ((st->old & ~NARROW_MAX) != NARROW_TAG(st->conv, st->sub.tick)
-		    || st->sum + NARROW_UNITS(st->old) + cost > r->units)
-			return false;
+		uint64_t old = word_load(word);
+
+		if ((old & ~NARROW_MAX) != tag || NARROW_UNITS(old) + cost > room)
+			return 0;
+		if (word_cas(word, old, old + cost))
+			return old;
 	}
-	return false;
+	return 0;
 }
 
-static inline void
+/* Charge what plain_look() saw. */
+SHORT bool
+plain_charge(struct plain_step *st, const struct rate_def *r, uint64_t cost)
+{
+	if (LIKELY(word_cas(st->word, st->old, st->old + cost)))
+		return true;
+	st->old = plain_contend(st->word, st->old & ~NARROW_MAX, r->units - st->sum, cost);
+	return st->old != 0;
+}
+
+/* What the rate had left before this call. */
+SHORT uint64_t
+plain_room(const struct plain_step *st, const struct rate_def *r)
+{
+	return r->units - st->sum - NARROW_UNITS(st->old);
+}
+
+/* Rate i, shown at place `at` of the decision. */
+SHORT void
 plain_report(const struct plain *p, const struct ruleset *rs, const struct plain_step *st,
-    unsigned i, uint64_t cost, int64_t real_ns, ration_decision_t *d)
+    unsigned i, unsigned at, uint64_t cost, int64_t real_ns, ration_decision_t *d)
 {
 	ration_receipt_t *rc = &d->receipts[i];
 
-	plain_rate(&d->rates[i], &rs->rates[i], st->sum + NARROW_UNITS(st->old) + cost,
+	plain_rate(&d->rates[at], &rs->rates[i], st->sum + NARROW_UNITS(st->old) + cost,
 	    st->sub.start, real_ns);
-	rc->where = cell_where(st->old & ~NARROW_MAX, st->conv, i, st->sub.word);
+	rc->where = WHERE(st->old & ~NARROW_MAX, st->conv, i, st->sub.word);
 	rc->slot = (uint32_t)p->slot;
 	rc->birth = (uint32_t)p->birth;
 	rc->units = cost;
@@ -235,7 +281,7 @@ plain_undo(const struct plain *p, struct plain_step *st, unsigned n, uint64_t co
 	x.birth = p->birth;
 	x.now_ns = clock_coarse(&p->h->clock, p->seg->policy);
 	for (unsigned i = 0; i < n; i++) {
-		rc.where = cell_where(st[i].old & ~NARROW_MAX, st[i].conv, i, st[i].sub.word);
+		rc.where = WHERE(st[i].old & ~NARROW_MAX, st[i].conv, i, st[i].sub.word);
 		rc.slot = (uint32_t)p->slot;
 		rc.birth = (uint32_t)p->birth;
 		rc.units = cost;
@@ -245,9 +291,9 @@ plain_undo(const struct plain *p, struct plain_step *st, unsigned n, uint64_t co
 
 /* Several sliding rates: look at all, then charge all; a refusal goes the long way. */
 static int __attribute__((noinline))
-plain_many(const struct plain *p, const struct ruleset *rs, uint64_t now, uint64_t cost,
-    ration_decision_t *d)
+plain_many(struct plain q, const struct ruleset *rs, uint64_t cost, ration_decision_t *d)
 {
+	const struct plain *p = &q;
 	struct plain_step st[RATION_RATES_MAX];
 	unsigned n = rs->nrates, lead = 0;
 	word_t *cell = slot_cell(p->seg, p->slot, 0);
@@ -256,7 +302,8 @@ plain_many(const struct plain *p, const struct ruleset *rs, uint64_t now, uint64
 	if (n > RATION_RATES_MAX || n > p->seg->cells)
 		return LONG_WAY;
 	for (unsigned i = 0; i < n; i++)
-		if (!plain_look(p, cell + (size_t)i * CELL_WORDS, &rs->rates[i], now, &st[i])
+		if (plain_look(p, cell + (size_t)i * CELL_WORDS, &rs->rates[i],
+			sub_of(p->h, &rs->rates[i], p->now).word, cost, &st[i]) != LOOK_FITS
 		    || st[i].sum + NARROW_UNITS(st[i].old) + cost > rs->rates[i].units)
 			return LONG_WAY;
 	if (UNLIKELY(word_load(&p->seg->policy->word) != p->policy_word))
@@ -270,40 +317,36 @@ plain_many(const struct plain *p, const struct ruleset *rs, uint64_t now, uint64
 		return RATION_ADMITTED;
 	real_ns = atomic_load_explicit(&p->seg->policy->real_offset_ns, memory_order_relaxed);
 	plain_head(d, p->seg, rs, POLICY_CURRENT(p->policy_word), n, cost);
-	for (unsigned i = 0; i < n; i++) {
-		plain_report(p, rs, &st[i], i, cost, real_ns, d);
-		if (d->rates[i].remaining < d->rates[lead].remaining)
+	for (unsigned i = 1; i < n; i++)
+		if (plain_room(&st[i], &rs->rates[i]) < plain_room(&st[lead], &rs->rates[lead]))
 			lead = i;
-	}
-	if (lead != 0) {
-		ration_rate_t first = d->rates[0];
-
-		d->rates[0] = d->rates[lead];
-		d->rates[lead] = first;
-	}
+	for (unsigned i = 0; i < n; i++)
+		plain_report(p, rs, &st[i], i, i == lead ? 0 : i == 0 ? lead : i, cost, real_ns, d);
 	return RATION_ADMITTED;
 }
 
-static inline int
-try_plain(const struct plain *p, uint64_t cost, ration_decision_t *d)
+SHORT int
+try_plain(struct plain *p, uint64_t cost, ration_decision_t *d)
 {
 	word_t *s = segment_slot(p->seg, p->slot);
 	const struct ruleset *rs = plain_rules(p, s);
 	const struct rate_def *r;
 	struct plain_step st;
-	uint64_t now, used;
+	uint64_t used;
 
 	if (UNLIKELY(rs == NULL || (rs->flags & RULESET_PLAIN) == 0))
 		return LONG_WAY;
-	now = clock_coarse(&p->h->clock, p->seg->policy);
 	if (rs->nrates != 1)
-		return plain_many(p, rs, now, cost, d);
+		return plain_many(*p, rs, cost, d);
 	r = &rs->rates[0];
-	if (!plain_look(p, s + SLOT_CELLS, r, now, &st))
+	if (UNLIKELY(plain_look(p, s + SLOT_CELLS, r, p->guess, cost, &st) == LOOK_AGAIN)) {
+		p->guess = st.sub.word;
 		return LONG_WAY;
+	}
+	p->guess = st.sub.word;
 	used = st.sum + NARROW_UNITS(st.old) + cost;
 	if (UNLIKELY(used > r->units))
-		return plain_deny(p, rs, &st.sub, used, cost, d);
+		return plain_deny(*p, rs, st.sub, used, cost, d);
 	/* The ruleset was not being rewritten under us: pairs with policy_begin(). */
 	if (UNLIKELY(word_load(&p->seg->policy->word) != p->policy_word))
 		return LONG_WAY;
@@ -311,7 +354,7 @@ try_plain(const struct plain *p, uint64_t cost, ration_decision_t *d)
 		return LONG_WAY;
 	if (d != NULL) {
 		plain_head(d, p->seg, rs, POLICY_CURRENT(p->policy_word), 1, cost);
-		plain_report(p, rs, &st, 0, cost,
+		plain_report(p, rs, &st, 0, 0, cost,
 		    atomic_load_explicit(&p->seg->policy->real_offset_ns, memory_order_relaxed),
 		    d);
 	}
@@ -319,9 +362,10 @@ try_plain(const struct plain *p, uint64_t cost, ration_decision_t *d)
 }
 
 /* The policy as it is now.  False: none yet. */
-static inline bool
-plain_start(struct plain *p, struct ration *h, const struct segment *seg)
+SHORT bool
+plain_start(struct plain *p, struct ration *h, const struct segment *seg, uint64_t now)
 {
+	p->now = now;
 	p->h = h;
 	p->seg = seg;
 	p->policy_word = word_load(&seg->policy->word);
@@ -331,7 +375,7 @@ plain_start(struct plain *p, struct ration *h, const struct segment *seg)
 
 /* ---- from a key to its slot, guessed ---- */
 
-static inline uint64_t
+SHORT uint64_t
 load64(const unsigned char *b)
 {
 	uint64_t w;
@@ -341,7 +385,7 @@ load64(const unsigned char *b)
 }
 
 /* Which hint a key has: quick, and of no consequence when keys collide. */
-static inline uint64_t
+SHORT uint64_t
 hint_of(const char *limit, const unsigned char *key, size_t len)
 {
 	uint64_t h = (uint64_t)(uintptr_t)limit ^ len;
@@ -359,14 +403,14 @@ hint_of(const char *limit, const unsigned char *key, size_t len)
 }
 static_assert(HINTS == 1u << 10, "hint_of() gives ten bits");
 
-#define HINT_WORD(seg, birth, slot) \
-	((uint64_t)((seg)->id & 0xff) << 56 | ((birth) & 0xffffff) << 32 | (slot))
+#define HINT_WORD(seg, word, slot) \
+	((uint64_t)((seg)->id & 0xff) << 56 | (uint64_t)(word) << 32 | (slot))
 
 /*
  * Does the hinted slot hold this key of this limit, alive?  Everything is compared: the
  * hint only says where to look.
  */
-static inline bool
+SHORT bool
 hint_holds(struct plain *p, const struct policy_ref *ref, uint64_t hint, const char *limit,
     const unsigned char *key, size_t len)
 {
@@ -408,29 +452,36 @@ hint_holds(struct plain *p, const struct policy_ref *ref, uint64_t hint, const c
 		return false;
 	p->slot = n;
 	p->birth = STATE_BIRTH(state);
+	p->guess = (unsigned)(hint >> 32 & (RING_WORDS - 1));
 	return true;
 }
 
 /* The short way of ration_acquire(). */
-static inline int
+SHORT int
 plain_keyed(ration_t *r, const struct segment *seg, const char *limit, const unsigned char *key,
-    size_t len, uint64_t cost, ration_decision_t *d)
+    size_t len, uint64_t cost, ration_decision_t *d, uint64_t now)
 {
 	_Atomic uint64_t *hint = &r->hints[hint_of(limit, key, len)];
+	uint64_t guess = atomic_load_explicit(hint, memory_order_relaxed);
+	int verdict;
 	struct policy_ref ref;
 	struct ident id;
 	struct found f;
 	struct plain p;
 
-	if (UNLIKELY(!plain_start(&p, r, seg)))
+	if (UNLIKELY(!plain_start(&p, r, seg, now)))
 		return LONG_WAY;
 	ref.head = seg->policy;
 	ref.area = p.area;
 	ref.area_bytes = seg->policy->area_bytes;
 	ref.version = POLICY_CURRENT(p.policy_word);
-	if (LIKELY(hint_holds(&p, &ref, atomic_load_explicit(hint, memory_order_relaxed), limit, key,
-		len)))
-		return try_plain(&p, cost, d);
+	if (LIKELY(hint_holds(&p, &ref, guess, limit, key, len))) {
+		verdict = try_plain(&p, cost, d);
+		if (UNLIKELY(p.guess != (guess >> 32 & (RING_WORDS - 1))))
+			atomic_store_explicit(
+			    hint, HINT_WORD(seg, p.guess, p.slot), memory_order_relaxed);
+		return verdict;
+	}
 	id.limit = limit;
 	id.limit_len = strlen(limit);
 	id.key = key;
@@ -439,9 +490,10 @@ plain_keyed(ration_t *r, const struct segment *seg, const char *limit, const uns
 	table_prefetch(seg, id.hash);
 	if (!table_find_named(seg, &ref, &id, &f))
 		return LONG_WAY;
-	atomic_store_explicit(hint, HINT_WORD(seg, f.birth, f.slot), memory_order_relaxed);
+	atomic_store_explicit(hint, HINT_WORD(seg, 0u, f.slot), memory_order_relaxed);
 	p.slot = f.slot;
 	p.birth = f.birth;
+	p.guess = 0;
 	if (STATE_ST(word_load(&segment_slot(seg, f.slot)[SLOT_STATE])) != ST_LIVE)
 		return LONG_WAY;
 	return try_plain(&p, cost, d);
@@ -450,33 +502,52 @@ plain_keyed(ration_t *r, const struct segment *seg, const char *limit, const uns
 /* ---- public ---- */
 
 /* Costs that fit a word and are not 0, which only looks. */
-static inline bool
+SHORT bool
 plain_cost(uint64_t cost)
 {
 	return cost - 1 < NARROW_MAX / 2;
+}
+
+/*
+ * The clock is read before anything else: what is held over a call into libc has to be
+ * stored, and a CAS waits for every store before it.
+ */
+static int __attribute__((noinline))
+acquire_at(ration_t *r, const char *limit, const char *key, uint64_t cost, ration_decision_t *d,
+    uint64_t now, const struct segment *seg)
+{
+	ration_claim_t claim;
+	size_t len = strlen(key);
+
+	if (UNLIKELY(len - 1 >= RATION_KEY_MAX))
+		return RATION_EKEY;
+	if (LIKELY(plain_cost(cost))) {
+		int verdict = plain_keyed(
+		    r, seg, limit, (const unsigned char *)key, len, cost, d, now);
+
+		if (LIKELY(verdict != LONG_WAY))
+			return verdict;
+	}
+	claim.size = sizeof(claim);
+	claim.limit = limit;
+	claim.key = key;
+	claim.key_len = len;
+	claim.cost = cost;
+	return call_decide(r, &claim, 1, true, d);
 }
 
 int
 ration_acquire(
     ration_t *r, const char *limit, const char *key, uint64_t cost, ration_decision_t *d)
 {
-	ration_claim_t claim = { sizeof(claim), limit, key, 0, cost };
 	const struct segment *seg;
 
 	if (r == NULL || limit == NULL || key == NULL || (d != NULL && d->size != sizeof(*d)))
 		return RATION_EINVAL;
-	claim.key_len = strlen(key);
-	if (UNLIKELY(claim.key_len - 1 >= RATION_KEY_MAX))
-		return RATION_EKEY;
 	seg = handle_segment(r);
-	if (LIKELY(seg != NULL && plain_cost(cost))) {
-		int verdict = plain_keyed(
-		    r, seg, limit, (const unsigned char *)key, claim.key_len, cost, d);
-
-		if (LIKELY(verdict != LONG_WAY))
-			return verdict;
-	}
-	return call_decide(r, &claim, 1, true, d);
+	if (UNLIKELY(seg == NULL))
+		return decision_degraded(r, d);
+	return acquire_at(r, limit, key, cost, d, clock_coarse(&r->clock, seg->policy), seg);
 }
 
 int
@@ -565,33 +636,51 @@ key_refresh(const struct segment *seg, ration_key_t *k)
 	}
 }
 
+static int __attribute__((noinline))
+key_long(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d,
+    const struct segment *seg)
+{
+	int verdict = key_decide(r, k, cost, true, d);
+
+	if (seg != NULL)
+		key_refresh(seg, k);
+	return verdict;
+}
+
+static int __attribute__((noinline))
+key_acquire_at(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d, uint64_t now,
+    const struct segment *seg)
+{
+	struct plain p;
+	int verdict = LONG_WAY;
+
+	if (LIKELY(k->segment_id == seg->id && k->slot < seg->nslots && plain_cost(cost)
+		&& plain_start(&p, r, seg, now))) {
+		uint64_t state = word_load(&segment_slot(seg, k->slot)[SLOT_STATE]);
+
+		p.slot = k->slot;
+		p.birth = k->birth;
+		p.guess = k->word & (RING_WORDS - 1);
+		if (LIKELY(STATE_BIRTH(state) == k->birth && STATE_ST(state) == ST_LIVE))
+			verdict = try_plain(&p, cost, d);
+		if (UNLIKELY(k->word != p.guess))
+			k->word = p.guess;
+	}
+	return LIKELY(verdict != LONG_WAY) ? verdict : key_long(r, k, cost, d, seg);
+}
+
 int
 ration_key_acquire(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d)
 {
 	const struct segment *seg;
-	struct plain p;
-	int verdict;
 
 	if (UNLIKELY(r == NULL || k == NULL || k->size != sizeof(*k)
 		|| (d != NULL && d->size != sizeof(*d))))
 		return RATION_EINVAL;
 	seg = handle_segment(r);
-	if (LIKELY(seg != NULL && k->segment_id == seg->id && k->slot < seg->nslots
-		&& plain_cost(cost) && plain_start(&p, r, seg))) {
-		uint64_t state = word_load(&segment_slot(seg, k->slot)[SLOT_STATE]);
-
-		p.slot = k->slot;
-		p.birth = k->birth;
-		if (LIKELY(STATE_BIRTH(state) == k->birth && STATE_ST(state) == ST_LIVE)) {
-			verdict = try_plain(&p, cost, d);
-			if (LIKELY(verdict != LONG_WAY))
-				return verdict;
-		}
-	}
-	verdict = key_decide(r, k, cost, true, d);
-	if (seg != NULL)
-		key_refresh(seg, k);
-	return verdict;
+	if (UNLIKELY(seg == NULL))
+		return key_long(r, k, cost, d, NULL);
+	return key_acquire_at(r, k, cost, d, clock_coarse(&r->clock, seg->policy), seg);
 }
 
 int

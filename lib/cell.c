@@ -413,23 +413,6 @@ cell_charge(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, u
 	}
 }
 
-/*
- * where: the word without its units, in whose place stand conversion(8) cell(4) word(4)
- * and, lowest, 1: there is something to give back.
- */
-#define WHERE(tag, conv, cell, word) \
-	((tag) | (uint64_t)(conv) << 12 | (uint64_t)(cell) << 8 | (uint64_t)(word) << 4 | 1)
-#define WHERE_TAG(w) ((w) & ~((UINT64_C(1) << 20) - 1))
-#define WHERE_CONV(w) ((w) >> 12 & 0xff)
-#define WHERE_CELL(w) ((unsigned)((w) >> 8 & 15))
-#define WHERE_WORD(w) ((unsigned)((w) >> 4 & 15))
-
-uint64_t
-cell_where(uint64_t tag, uint64_t conv, unsigned cell, unsigned word)
-{
-	return WHERE(tag, conv, cell, word);
-}
-
 void
 cell_receipt(const struct cell_ctx *x, unsigned cell, uint64_t slot, uint64_t cost,
     const struct rate_def *r, const struct look *l, ration_receipt_t *out)

@@ -91,9 +91,8 @@ clock_forked(struct clock *c)
 	refresh(c);
 }
 
-/* The coarse clock has moved since the last look: was it a suspend or a step? */
-static void __attribute__((noinline))
-moved(struct clock *c, int64_t mono)
+void
+clock_moved(struct clock *c, int64_t mono)
 {
 	int64_t real = read_ns(CLOCK_REALTIME_COARSE) - mono;
 	int64_t change = real - atomic_load_explicit(&c->real_ns, memory_order_relaxed);
@@ -115,17 +114,9 @@ shifted(int64_t ns, const struct policy_head *p)
 }
 
 uint64_t
-clock_coarse(struct clock *c, const struct policy_head *p)
+clock_faked(struct clock *c, const struct policy_head *p)
 {
-	int64_t mono;
-
-	if (__builtin_expect(c->fake != NULL, 0))
-		return shifted((int64_t)c->fake(c->fake_arg), p);
-	mono = read_ns(CLOCK_MONOTONIC_COARSE);
-	if (__builtin_expect(
-		(uint64_t)mono != atomic_load_explicit(&c->seen_ns, memory_order_relaxed), 0))
-		moved(c, mono);
-	return shifted(mono + atomic_load_explicit(&c->offset_ns, memory_order_relaxed), p);
+	return shifted((int64_t)c->fake(c->fake_arg), p);
 }
 
 uint64_t

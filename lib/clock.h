@@ -15,8 +15,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
-struct policy_head;
+#include "policy.h"
 
 struct clock {
 	_Atomic int64_t offset_ns;     /* BOOTTIME (initial namespace) - coarse monotonic */
@@ -32,11 +33,34 @@ struct clock {
 void clock_init(struct clock *c);
 /* Read the time namespace again; in a forked child. */
 void clock_forked(struct clock *c);
-/* Shared time, up to LAG_NS behind. */
-uint64_t clock_coarse(struct clock *c, const struct policy_head *p);
 /* Shared time. */
 uint64_t clock_precise(struct clock *c, const struct policy_head *p);
 /* Unix time, ns, of a shared time. */
 int64_t clock_unix(const struct policy_head *p, uint64_t shared_ns);
+
+/* The coarse clock has moved since the last look: was it a suspend or a step? */
+void clock_moved(struct clock *c, int64_t mono_ns);
+/* A test's clock. */
+uint64_t clock_faked(struct clock *c, const struct policy_head *p);
+
+/* Shared time, up to LAG_NS behind.  Inline: it is most of what a short call does. */
+static inline uint64_t
+clock_coarse(struct clock *c, const struct policy_head *p)
+{
+	struct timespec t;
+	int64_t mono;
+
+	if (__builtin_expect(c->fake != NULL, 0))
+		return clock_faked(c, p);
+	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &t); /* cannot fail */
+	mono = (int64_t)t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+	if (__builtin_expect(
+		(uint64_t)mono != atomic_load_explicit(&c->seen_ns, memory_order_relaxed), 0))
+		clock_moved(c, mono);
+	mono += atomic_load_explicit(&c->offset_ns, memory_order_relaxed);
+	if (p != NULL)
+		mono += atomic_load_explicit(&p->test_offset_ns, memory_order_relaxed);
+	return (uint64_t)mono;
+}
 
 #endif

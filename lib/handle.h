@@ -43,6 +43,18 @@ struct ration {
  * The mapping to use now, NULL: none.  While detached, or when the segment is marked
  * retired, it tries to attach at most once in 100 ms and never waits.
  */
-const struct segment *handle_segment(struct ration *r);
+const struct segment *handle_reattach(struct ration *r);
+
+static inline const struct segment *
+handle_segment(struct ration *r)
+{
+	const struct segment *seg = atomic_load_explicit(&r->seg, memory_order_acquire);
+
+	if (__builtin_expect(seg != NULL
+		    && atomic_load_explicit(&seg->head->retired, memory_order_acquire) == 0,
+		1))
+		return seg;
+	return handle_reattach(r);
+}
 
 #endif

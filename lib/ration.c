@@ -110,13 +110,11 @@ try_attach(struct ration *r)
 }
 
 const struct segment *
-handle_segment(struct ration *r)
+handle_reattach(struct ration *r)
 {
 	const struct segment *seg = atomic_load_explicit(&r->seg, memory_order_acquire);
 	uint64_t now, last;
 
-	if (LIKELY(!outdated(seg)))
-		return seg;
 	now = clock_coarse(&r->clock, NULL);
 	last = atomic_load_explicit(&r->last_try_ns, memory_order_relaxed);
 	if (now - last < RETRY_NS

@@ -186,7 +186,8 @@ typedef struct ration_key {
 	uint32_t segment_id;
 	uint16_t key_len;
 	uint16_t limit_len;
-	uint64_t hash;
+	uint32_t word; /* a guess */
+	uint32_t reserved;
 	char limit[RATION_NAME_MAX + 1];
 	unsigned char key[RATION_KEY_MAX + 1];
 } ration_key_t;
