@@ -99,7 +99,7 @@ answer(struct evhttp_request *req, int code, const char *phrase, const char *fmt
 static void
 rate_headers(struct evhttp_request *req, const ration_decision_t *d)
 {
-	if (d->decided_by >= d->nrates || d->limit_units == RATION_UNLIMITED)
+	if (d->nrates == 0 || d->limit_units == RATION_UNLIMITED)
 		return;
 	header(req, "X-RateLimit-Limit", "%" PRIu64, d->limit_units);
 	header(req, "X-RateLimit-Remaining", "%" PRIu64, d->remaining);
@@ -119,8 +119,8 @@ answer_denied(struct evhttp_request *req, const char *key, const ration_decision
 	char *slash;
 	int units;
 
-	if (d->decided_by < d->nrates) /* "300/min" reads "300 req/min" */
-		ration_rate_text(&d->rates[d->decided_by], rate, sizeof(rate));
+	if (d->nrates > 0) /* "300/min" reads "300 req/min" */
+		ration_rate_text(&d->rates[0], rate, sizeof(rate));
 	slash = strchr(rate, '/');
 	units = slash ? (int)(slash - rate) : (int)strlen(rate);
 

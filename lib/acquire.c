@@ -25,196 +25,225 @@
 #define SHORT static inline __attribute__((always_inline))
 
 #define LONG_WAY 2 /* not a verdict: something is not as the short way expects */
+#define OVER 3     /* not a verdict: denied, if the precise clock says so too */
 
 /* A sub-window: what the words of now look like. */
 struct sub {
+	uint64_t epoch;
 	uint64_t start;
-	uint64_t tick;
-	unsigned word;
+	uint64_t tag; /* of its open words and caches, conversion aside */
+	int64_t reset;
 };
 
-static uint64_t
-epoch_check(uint64_t start)
+/*
+ * The last sub-window seen of this shape.  False: now is not in it.  Its parts may be of
+ * different threads' updates: an epoch's word never bears another epoch's tag but that
+ * of 16 before, when the start would not fit now; a reset is for show.
+ */
+SHORT bool
+sub_known(struct ration *h, const struct rate_def *r, uint64_t now, struct sub *s)
 {
-	return start * UINT64_C(0x9e3779b97f4a7c15) >> 52;
+	unsigned i = r->shape % EPOCHS;
+
+	s->epoch = atomic_load_explicit(&h->subs[i].epoch, memory_order_relaxed);
+	s->tag = atomic_load_explicit(&h->subs[i].tag, memory_order_relaxed);
+	s->reset = atomic_load_explicit(&h->subs[i].reset, memory_order_relaxed);
+	s->start = s->epoch * r->sub_ns;
+	return LIKELY(now - s->start < r->sub_ns);
 }
 
-static struct sub __attribute__((noinline))
-sub_learn(struct epoch_hint *h, const struct rate_def *r, uint64_t now)
+static struct sub
+sub_of(struct ration *h, const struct segment *seg, const struct rate_def *r, uint64_t now)
 {
-	uint64_t e = epoch_of(now, r->sub_ns, r->recip);
+	unsigned i = r->shape % EPOCHS;
 	struct sub s;
 
-	s.start = e * r->sub_ns;
-	s.tick = tick_of(s.start);
-	s.word = (unsigned)(e % RING_WORDS);
-	atomic_store_explicit(&h->start_ns, s.start, memory_order_relaxed);
-	atomic_store_explicit(&h->key,
-	    (uint64_t)r->shape << 46 | s.tick << 16 | s.word << 12 | epoch_check(s.start),
-	    memory_order_relaxed);
+	s.epoch = epoch_of(now, r->sub_ns, r->recip);
+	s.start = s.epoch * r->sub_ns;
+	s.tag = NARROW_TAG(UINT64_C(0), tick_of(s.start));
+	s.reset = (clock_unix(seg->policy, s.start + RING_WORDS * r->sub_ns) + 999999999)
+	    / 1000000000;
+	atomic_store_explicit(&h->subs[i].epoch, s.epoch, memory_order_relaxed);
+	atomic_store_explicit(&h->subs[i].tag, s.tag, memory_order_relaxed);
+	atomic_store_explicit(&h->subs[i].reset, s.reset, memory_order_relaxed);
 	return s;
 }
 
-/* The sub-window of now, guessed: the last one seen of this shape. */
-SHORT struct sub
-sub_of(struct ration *h, const struct rate_def *r, uint64_t now)
+/* Tag of an open word and of the cache of a cell in this sub-window. */
+SHORT uint64_t
+sub_tag(const struct sub *s, uint64_t conv)
 {
-	struct epoch_hint *hint = &h->epochs[r->shape % EPOCHS];
-	uint64_t key = atomic_load_explicit(&hint->key, memory_order_relaxed);
-	struct sub s;
-
-	s.start = atomic_load_explicit(&hint->start_ns, memory_order_relaxed);
-	s.tick = key >> 16 & TICK_MASK;
-	s.word = (unsigned)(key >> 12 & (RING_WORDS - 1));
-	if (UNLIKELY(now - s.start >= r->sub_ns || key >> 46 != r->shape
-		|| (key & 0xfff) != epoch_check(s.start)))
-		return sub_learn(hint, r, now);
-	return s;
+	return s->tag | (CONV_COUNT(conv) & 3) << 61;
 }
+
+/*
+ * The next call's CAS waits for the stores of this one's answer, so neighbours are stored
+ * together.
+ */
+typedef uint64_t pair_t __attribute__((vector_size(16)));
+
+SHORT void
+store_pair(void *at, uint64_t a, uint64_t b)
+{
+	pair_t p = { a, b };
+
+	memcpy(at, &p, sizeof(p));
+}
+
+SHORT uint64_t
+two32(uint64_t low, uint64_t high)
+{
+	return low | high << 32;
+}
+
+static_assert(offsetof(ration_decision_t, flags) == 8 && offsetof(ration_decision_t, now) == 24
+	&& offsetof(ration_decision_t, cost) == 16 && offsetof(ration_decision_t, retry_after) == 32
+	&& offsetof(ration_decision_t, policy_version) == 36
+	&& offsetof(ration_decision_t, segment_id) == 40
+	&& offsetof(ration_decision_t, limit_id) == 44 && offsetof(ration_rate_t, remaining) == 8
+	&& offsetof(ration_rate_t, reset_at) == 16 && offsetof(ration_rate_t, retry_at) == 24
+	&& offsetof(ration_receipt_t, slot) == 8 && offsetof(ration_receipt_t, birth) == 12,
+    "what store_pair() stores stands together");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "two32() and the layout are little-endian");
 
 /* The figures of one plain rate. */
 SHORT void
-plain_rate(ration_rate_t *out, const struct rate_def *r, uint64_t used, uint64_t start,
-    int64_t real_ns)
+plain_rate(ration_rate_t *out, const struct rate_def *r, uint64_t used, const struct sub *sub)
 {
-	uint64_t reset = start + RING_WORDS * r->sub_ns + (uint64_t)real_ns;
-
 	memcpy(&out->limit_units, r, offsetof(struct rate_def, shape));
-	out->used = used;
-	out->remaining = r->units - used;
-	out->reset_at = (int64_t)((reset + 999999999u) / 1000000000u);
-	out->retry_at = 0;
+	store_pair(&out->used, used, r->units - used);
+	store_pair(&out->reset_at, (uint64_t)sub->reset, 0);
 	if (UNLIKELY(used >= r->units / 2))
 		out->level = decision_level(used, r->units);
 }
 
-SHORT void
-plain_head(ration_decision_t *d, const struct segment *seg, const struct ruleset *rs,
-    uint32_t version, unsigned nrates, uint64_t cost)
-{
-	d->verdict = RATION_ADMITTED;
-	d->flags = 0;
-	d->nrates = (uint16_t)nrates;
-	d->nreceipts = (uint16_t)nrates;
-	d->cost = cost;
-	d->retry_after = 0;
-	d->policy_version = version;
-	d->segment_id = seg->id;
-	d->limit_id[0] = rs->limit;
-}
-
-/* Who is asked about, and under which policy. */
+/* Who is asked about, when, and under which policy. */
 struct plain {
 	struct ration *h;
 	const struct segment *seg;
+	uint64_t now;
 	uint64_t policy_word;
 	const struct policy_area *area;
 	uint64_t slot;
 	uint64_t birth;
-	uint64_t now;
-	unsigned guess; /* ring word of a single rate's current sub-window */
+	word_t *at;   /* the slot's words */
+	word_t *word; /* guess: the ring word of a single rate's current sub-window */
 };
 
-/* The ruleset that the slot was resolved to under this version, NULL: resolve it anew. */
-SHORT const struct ruleset *
-plain_rules(const struct plain *p, const word_t *s)
+/* Costs that fit a word and are not 0, which only looks. */
+SHORT bool
+plain_cost(uint64_t cost)
+{
+	return cost - 1 < NARROW_MAX / 2;
+}
+
+/* The policy as it is now. */
+SHORT struct plain
+plain_start(struct ration *h, const struct segment *seg, uint64_t now)
+{
+	struct plain p;
+
+	p.h = h;
+	p.seg = seg;
+	p.now = now;
+	p.policy_word = word_load(&seg->policy->word);
+	p.area = seg->areas[POLICY_CURRENT(p.policy_word) & 1];
+	p.slot = 0;
+	p.birth = 0;
+	p.at = NULL;
+	p.word = NULL;
+	return p;
+}
+
+SHORT void
+plain_head(ration_decision_t *d, const struct plain *p, const struct ruleset *rs,
+    unsigned nrates, uint64_t cost, int64_t real_ns)
+{
+	store_pair(d, two32(sizeof(*d), RATION_ADMITTED), two32(0, nrates | nrates << 16));
+	store_pair(&d->cost, cost, (p->now + (uint64_t)real_ns) / 1000000000u);
+	store_pair(&d->retry_after, two32(0, POLICY_CURRENT(p->policy_word)),
+	    two32(p->seg->id, rs->limit));
+}
+
+/* Rate i, shown at place `at` of the decision; before: what its word held. */
+SHORT void
+plain_report(const struct plain *p, const struct rate_def *r, const struct sub *sub, uint64_t tag,
+    uint64_t conv, uint64_t used, unsigned i, unsigned at, uint64_t cost,
+    ration_decision_t *d)
+{
+	ration_receipt_t *rc = &d->receipts[i];
+
+	plain_rate(&d->rates[at], r, used, sub);
+	store_pair(rc, WHERE(tag, CONV_COUNT(conv), i, sub->epoch % RING_WORDS),
+	    two32(p->slot, p->birth));
+	rc->units = cost;
+}
+
+SHORT int64_t
+plain_real(const struct plain *p)
+{
+	return atomic_load_explicit(&p->seg->policy->real_offset_ns, memory_order_relaxed);
+}
+
+/* The ruleset that the slot was resolved to.  False: not under this version. */
+SHORT bool
+plain_rules(const struct plain *p, const word_t *s, const struct ruleset **rs)
 {
 	uint64_t resolved = word_load(&s[SLOT_RESOLVED]);
-	const struct policy_area *a = p->area;
 
-	if (UNLIKELY(resolved >> 32 != POLICY_CURRENT(p->policy_word)
-		|| (resolved & UINT32_MAX) >= a->nrulesets))
-		return NULL;
-	return (const struct ruleset *)(const void *)((const char *)a + a->rulesets)
-	    + (resolved & UINT32_MAX);
+	*rs = (const struct ruleset *)(const void *)((const char *)p->area + p->area->rulesets)
+	    + (uint32_t)resolved;
+	return LIKELY((resolved ^ p->policy_word) >> 32 == 0
+	    && (uint32_t)resolved < p->area->nrulesets && ((*rs)->flags & RULESET_PLAIN) != 0);
 }
 
-/*
- * Over the limit, by the coarse clock: by the precise one too?  Then it is denied: the sum
- * of sealed sub-windows stands, so each of the 15 words is of its sub-window.
- */
-static int __attribute__((noinline))
-plain_deny(struct plain q, const struct ruleset *rs, struct sub sub, uint64_t used,
-    uint64_t cost, ration_decision_t *d)
+/* The policy that was read was not being rewritten: pairs with policy_begin(). */
+SHORT bool
+plain_intact(const struct plain *p)
 {
-	const struct plain *p = &q;
-	const struct rate_def *r = &rs->rates[0];
-	word_t *s = segment_slot(p->seg, p->slot);
-	const word_t *ring = &s[SLOT_CELLS + CELL_RING];
-	uint64_t now = clock_precise(&p->h->clock, p->seg->policy), got = 0, need, end;
-	int64_t real_ns = atomic_load_explicit(&p->seg->policy->real_offset_ns, memory_order_relaxed);
-	unsigned k;
-
-	if (now - sub.start >= r->sub_ns || cost > r->units || used < cost)
-		return LONG_WAY;
-	need = used - r->units; /* cost is in it */
-	for (k = 1; k < RING_WORDS; k++) {
-		got += NARROW_UNITS(word_load(&ring[(sub.word + k) % RING_WORDS]));
-		if (got >= need)
-			break;
-	}
-	/* Word k after ours is of 16 - k sub-windows ago: 16 later it has expired. */
-	end = sub.start + k * r->sub_ns;
-	if (UNLIKELY(word_load(&p->seg->policy->word) != p->policy_word))
-		return LONG_WAY;
-	word_count(&s[SLOT_DENIED], DENIED_ONE);
-	if (d == NULL)
-		return RATION_DENIED;
-	plain_head(d, p->seg, rs, POLICY_CURRENT(p->policy_word), 1, cost);
-	plain_rate(&d->rates[0], r, r->units, sub.start, real_ns);
-	d->verdict = RATION_DENIED;
-	d->nreceipts = 0;
-	d->used = used - cost;
-	d->remaining = d->used < r->units ? r->units - d->used : 0;
-	d->level = decision_level(d->used, r->units);
-	d->flags = d->used > r->units ? RATION_F_DEBT : 0;
-	d->retry_at = (int64_t)((end + (uint64_t)real_ns + 999999999u) / 1000000000u);
-	d->retry_after =
-	    (uint32_t)(d->retry_at - (int64_t)((now + (uint64_t)real_ns) / 1000000000u));
-	return RATION_DENIED;
+	return word_load(&p->seg->policy->word) == p->policy_word;
 }
+
+/* Slot and birth in one register. */
+#define PLACE(slot, birth) ((slot) | (birth) << 32)
 
 /* One rate of a plain call, ready to be charged. */
 struct plain_step {
 	struct sub sub;
 	word_t *word;
-	uint64_t old;
-	uint64_t sum; /* of the sealed sub-windows */
 	uint64_t conv;
+	uint64_t tag;
+	uint64_t sum; /* of the sealed sub-windows */
+	uint64_t old;
 };
 
 /*
- * LOOK_FITS: the sub-window has begun; whether it is over the limit is for the caller to
- * see.  LOOK_DENIES: nothing was charged in it yet, and what came before leaves no room.
- * LOOK_AGAIN: not as the short way expects it.
+ * LOOK_FITS or LOOK_DENIES; LOOK_AGAIN: not as the short way expects it.  A sub-window in
+ * which nothing was charged yet can deny, but is not begun here.
  */
 SHORT enum look_result
-plain_look(const struct plain *p, word_t *cell, const struct rate_def *r, unsigned guess,
-    uint64_t cost, struct plain_step *st)
+plain_look(const struct plain *p, word_t *cell, const struct rate_def *r, uint64_t cost,
+    struct plain_step *st)
 {
-	uint64_t conv = word_load(&cell[CELL_CONV]), cache = word_load(&cell[CELL_CACHE]);
+	enum word_kind kind;
 
-	st->sub = sub_of(p->h, r, p->now);
-	st->conv = CONV_COUNT(conv);
-	/* The guess has long been loaded when the sub-window is known. */
-	st->word = &cell[CELL_RING + guess];
+	st->sub = sub_of(p->h, p->seg, r, p->now);
+	st->conv = word_load(&cell[CELL_CONV]);
+	st->tag = sub_tag(&st->sub, st->conv);
+	st->word = &cell[CELL_RING + st->sub.epoch % RING_WORDS];
+	st->sum = word_load(&cell[CELL_CACHE]) ^ st->tag;
 	st->old = word_load(st->word);
-	if (UNLIKELY(guess != st->sub.word)) {
-		st->word = &cell[CELL_RING + st->sub.word];
-		st->old = word_load(st->word);
-	}
-	st->sum = cache & NARROW_MAX;
-	if (UNLIKELY(CONV_SETTLED(conv) != r->shape
-		|| (cache & ~NARROW_MAX) != CACHE_TAG(st->conv, st->sub.tick)))
+	if (UNLIKELY(CONV_SETTLED(st->conv) != r->shape || st->sum >> 30 != 0))
 		return LOOK_AGAIN;
-	if (LIKELY((st->old & ~NARROW_MAX) == NARROW_TAG(st->conv, st->sub.tick)))
-		return LOOK_FITS;
+	if (LIKELY((st->old ^ st->tag) >> 30 == 0))
+		return st->sum + (st->old ^ st->tag) + cost > r->units ? LOOK_DENIES : LOOK_FITS;
+	kind = word_kind(st->old);
 	if (st->sum + cost <= r->units
-	    || (word_kind(st->old) != W_BLANK
-		&& (word_kind(st->old) != W_NARROW
-		    || tick_diff(NARROW_TICK(st->old), st->sub.tick) >= 0)))
+	    || (kind != W_BLANK
+		&& (kind != W_NARROW
+		    || tick_diff(NARROW_TICK(st->old), tick_of(st->sub.start)) >= 0)))
 		return LOOK_AGAIN;
-	st->old = 0;
+	st->old = st->tag; /* as if begun with nothing in it */
 	return LOOK_DENIES;
 }
 
@@ -222,155 +251,222 @@ plain_look(const struct plain *p, word_t *cell, const struct rate_def *r, unsign
  * A CAS lost to another caller's charge is tried again: the word is still open, so the
  * sum that was checked still stands.
  */
-static uint64_t __attribute__((noinline))
-plain_contend(word_t *word, uint64_t tag, uint64_t room, uint64_t cost)
-{
-	for (unsigned tries = 0; tries < 64; tries++) {
-		uint64_t old = word_load(word);
-
-		if ((old & ~NARROW_MAX) != tag || NARROW_UNITS(old) + cost > room)
-			return 0;
-		if (word_cas(word, old, old + cost))
-			return old;
-	}
-	return 0;
-}
-
-/* Charge what plain_look() saw. */
 SHORT bool
 plain_charge(struct plain_step *st, const struct rate_def *r, uint64_t cost)
 {
-	if (LIKELY(word_cas(st->word, st->old, st->old + cost)))
-		return true;
-	st->old = plain_contend(st->word, st->old & ~NARROW_MAX, r->units - st->sum, cost);
-	return st->old != 0;
+	for (unsigned tries = 0; tries < 64; tries++) {
+		if (LIKELY(word_cas(st->word, st->old, st->old + cost)))
+			return true;
+		st->old = word_load(st->word);
+		if ((st->old ^ st->tag) >> 30 != 0
+		    || st->sum + (st->old ^ st->tag) + cost > r->units)
+			return false;
+	}
+	return false;
 }
 
-/* What the rate had left before this call. */
-SHORT uint64_t
-plain_room(const struct plain_step *st, const struct rate_def *r)
-{
-	return r->units - st->sum - NARROW_UNITS(st->old);
-}
-
-/* Rate i, shown at place `at` of the decision. */
-SHORT void
-plain_report(const struct plain *p, const struct ruleset *rs, const struct plain_step *st,
-    unsigned i, unsigned at, uint64_t cost, int64_t real_ns, ration_decision_t *d)
-{
-	ration_receipt_t *rc = &d->receipts[i];
-
-	plain_rate(&d->rates[at], &rs->rates[i], st->sum + NARROW_UNITS(st->old) + cost,
-	    st->sub.start, real_ns);
-	rc->where = WHERE(st->old & ~NARROW_MAX, st->conv, i, st->sub.word);
-	rc->slot = (uint32_t)p->slot;
-	rc->birth = (uint32_t)p->birth;
-	rc->units = cost;
-}
-
-/* Give back what the first n rates were charged. */
-static void __attribute__((noinline))
-plain_undo(const struct plain *p, struct plain_step *st, unsigned n, uint64_t cost)
+/* Give one rate's charge back; the call goes the long way. */
+static int __attribute__((noinline))
+plain_undo(const struct segment *seg, uint64_t place, uint64_t tag, uint64_t conv_word,
+    uint64_t cost)
 {
 	struct cell_ctx x;
 	ration_receipt_t rc;
 
 	memset(&x, 0, sizeof(x));
-	x.seg = p->seg;
-	x.slot = segment_slot(p->seg, p->slot);
-	x.birth = p->birth;
-	x.now_ns = clock_coarse(&p->h->clock, p->seg->policy);
-	for (unsigned i = 0; i < n; i++) {
-		rc.where = WHERE(st[i].old & ~NARROW_MAX, st[i].conv, i, st[i].sub.word);
-		rc.slot = (uint32_t)p->slot;
-		rc.birth = (uint32_t)p->birth;
-		rc.units = cost;
-		(void)cell_refund(&x, &rc, cost, true);
-	}
+	x.seg = seg;
+	x.slot = segment_slot(seg, place & UINT32_MAX);
+	x.birth = place >> 32;
+	rc.where = WHERE(tag, CONV_COUNT(conv_word >> 8), 0, conv_word & (RING_WORDS - 1));
+	rc.slot = (uint32_t)place;
+	rc.birth = (uint32_t)(place >> 32);
+	rc.units = cost;
+	(void)cell_refund(&x, &rc, cost, true);
+	return LONG_WAY;
 }
 
-/* Several sliding rates: look at all, then charge all; a refusal goes the long way. */
-static int __attribute__((noinline))
-plain_many(struct plain q, const struct ruleset *rs, uint64_t cost, ration_decision_t *d)
+/* The same without a call and without a doubt: the sub-window is known and has begun. */
+SHORT bool
+plain_step(const struct plain *p, word_t *cell, const struct rate_def *r, struct plain_step *st)
 {
-	const struct plain *p = &q;
-	struct plain_step st[RATION_RATES_MAX];
-	unsigned n = rs->nrates, lead = 0;
-	word_t *cell = slot_cell(p->seg, p->slot, 0);
-	int64_t real_ns;
+	bool known = sub_known(p->h, r, p->now, &st->sub);
 
-	if (n > RATION_RATES_MAX || n > p->seg->cells)
+	st->conv = word_load(&cell[CELL_CONV]);
+	st->tag = sub_tag(&st->sub, st->conv);
+	st->sum = word_load(&cell[CELL_CACHE]) ^ st->tag;
+	return LIKELY(known && CONV_SETTLED(st->conv) == r->shape
+	    && st->sum >> 30 == 0);
+}
+
+/* Two rates at once.  No loop: they are to stay in registers. */
+SHORT int
+plain_two(const struct plain *p, const struct ruleset *rs, uint64_t cost, ration_decision_t *d)
+{
+	word_t *cell = p->at + SLOT_CELLS;
+	const struct rate_def *r0 = &rs->rates[0], *r1 = &rs->rates[1];
+	struct plain_step a, b;
+	uint64_t left0, left1;
+	int64_t real_ns;
+	unsigned at;
+
+	if (UNLIKELY(p->seg->cells < 2 || !plain_step(p, cell, r0, &a)
+		|| !plain_step(p, cell + CELL_WORDS, r1, &b)))
 		return LONG_WAY;
-	for (unsigned i = 0; i < n; i++)
-		if (plain_look(p, cell + (size_t)i * CELL_WORDS, &rs->rates[i],
-			sub_of(p->h, &rs->rates[i], p->now).word, cost, &st[i]) != LOOK_FITS
-		    || st[i].sum + NARROW_UNITS(st[i].old) + cost > rs->rates[i].units)
-			return LONG_WAY;
-	if (UNLIKELY(word_load(&p->seg->policy->word) != p->policy_word))
+	a.word = &cell[CELL_RING + a.sub.epoch % RING_WORDS];
+	b.word = &cell[CELL_WORDS + CELL_RING + b.sub.epoch % RING_WORDS];
+	a.old = word_load(a.word);
+	b.old = word_load(b.word);
+	left0 = r0->units - a.sum - (a.old ^ a.tag) - cost;
+	left1 = r1->units - b.sum - (b.old ^ b.tag) - cost;
+	if (UNLIKELY(((a.old ^ a.tag) | (b.old ^ b.tag)) >> 30 != 0 || left0 > r0->units
+		|| left1 > r1->units || !plain_intact(p)))
 		return LONG_WAY;
-	for (unsigned i = 0; i < n; i++)
-		if (!plain_charge(&st[i], &rs->rates[i], cost)) {
-			plain_undo(p, st, i, cost);
-			return LONG_WAY;
-		}
+	if (UNLIKELY(!word_cas(a.word, a.old, a.old + cost)))
+		return LONG_WAY;
+	if (UNLIKELY(!word_cas(b.word, b.old, b.old + cost)))
+		return plain_undo(p->seg, PLACE(p->slot, p->birth), a.tag,
+		    a.conv << 8 | a.sub.epoch % RING_WORDS, cost);
 	if (d == NULL)
 		return RATION_ADMITTED;
-	real_ns = atomic_load_explicit(&p->seg->policy->real_offset_ns, memory_order_relaxed);
-	plain_head(d, p->seg, rs, POLICY_CURRENT(p->policy_word), n, cost);
-	for (unsigned i = 1; i < n; i++)
-		if (plain_room(&st[i], &rs->rates[i]) < plain_room(&st[lead], &rs->rates[lead]))
-			lead = i;
-	for (unsigned i = 0; i < n; i++)
-		plain_report(p, rs, &st[i], i, i == lead ? 0 : i == 0 ? lead : i, cost, real_ns, d);
+	real_ns = plain_real(p);
+	at = left1 < left0;
+	plain_head(d, p, rs, 2, cost, real_ns);
+	plain_report(p, r0, &a.sub, a.tag, a.conv, r0->units - left0, 0, at, cost, d);
+	plain_report(p, r1, &b.sub, b.tag, b.conv, r1->units - left1, 1, at ^ 1, cost, d);
 	return RATION_ADMITTED;
 }
 
+/*
+ * One or two sliding rates in sub-windows that have begun, with room.  No call leaves here:
+ * all that is seldom is left to the caller, so that nothing has to be stored over it.
+ */
 SHORT int
-try_plain(struct plain *p, uint64_t cost, ration_decision_t *d)
+plain_one(const struct plain *p, uint64_t cost, ration_decision_t *d)
 {
-	word_t *s = segment_slot(p->seg, p->slot);
-	const struct ruleset *rs = plain_rules(p, s);
+	word_t *cell = p->at + SLOT_CELLS, *w = p->word;
+	const struct ruleset *rs;
 	const struct rate_def *r;
 	struct plain_step st;
 	uint64_t used;
 
-	if (UNLIKELY(rs == NULL || (rs->flags & RULESET_PLAIN) == 0))
+	st.old = word_load(w);
+	if (UNLIKELY(!plain_rules(p, p->at, &rs)))
 		return LONG_WAY;
-	if (rs->nrates != 1)
-		return plain_many(*p, rs, cost, d);
+	if (rs->nrates == 2)
+		return plain_two(p, rs, cost, d);
 	r = &rs->rates[0];
-	if (UNLIKELY(plain_look(p, s + SLOT_CELLS, r, p->guess, cost, &st) == LOOK_AGAIN)) {
-		p->guess = st.sub.word;
+	if (UNLIKELY(rs->nrates != 1 || !plain_step(p, cell, r, &st)))
 		return LONG_WAY;
-	}
-	p->guess = st.sub.word;
-	used = st.sum + NARROW_UNITS(st.old) + cost;
+	if (UNLIKELY(st.sum + cost > r->units))
+		return OVER;
+	if (UNLIKELY(w != &cell[CELL_RING + st.sub.epoch % RING_WORDS]
+		|| (st.old ^ st.tag) >> 30 != 0 || !plain_intact(p)))
+		return LONG_WAY;
+	used = (st.old ^ st.tag) + st.sum + cost;
 	if (UNLIKELY(used > r->units))
-		return plain_deny(*p, rs, st.sub, used, cost, d);
-	/* The ruleset was not being rewritten under us: pairs with policy_begin(). */
-	if (UNLIKELY(word_load(&p->seg->policy->word) != p->policy_word))
-		return LONG_WAY;
-	if (UNLIKELY(!plain_charge(&st, r, cost)))
+		return OVER;
+	if (UNLIKELY(!word_cas(w, st.old, st.old + cost)))
 		return LONG_WAY;
 	if (d != NULL) {
-		plain_head(d, p->seg, rs, POLICY_CURRENT(p->policy_word), 1, cost);
-		plain_report(p, rs, &st, 0, 0, cost,
-		    atomic_load_explicit(&p->seg->policy->real_offset_ns, memory_order_relaxed),
-		    d);
+		int64_t real_ns = plain_real(p);
+
+		plain_head(d, p, rs, 1, cost, real_ns);
+		plain_report(p, r, &st.sub, st.tag, st.conv, used, 0, 0, cost, d);
 	}
 	return RATION_ADMITTED;
 }
 
-/* The policy as it is now.  False: none yet. */
-SHORT bool
-plain_start(struct plain *p, struct ration *h, const struct segment *seg, uint64_t now)
+/*
+ * Over the limit, by the coarse clock: by the precise one too?  Then it is denied: the sum
+ * of sealed sub-windows stands, so each of the 15 words is of its sub-window.
+ */
+static int __attribute__((noinline))
+plain_deny(struct ration *h, const struct segment *seg, uint64_t place, uint64_t cost,
+    ration_decision_t *d)
 {
-	p->now = now;
-	p->h = h;
-	p->seg = seg;
-	p->policy_word = word_load(&seg->policy->word);
-	p->area = seg->areas[POLICY_CURRENT(p->policy_word) & 1];
-	return POLICY_CURRENT(p->policy_word) != 0;
+	struct plain p = plain_start(h, seg, clock_precise(&h->clock, seg->policy));
+	word_t *s = segment_slot(seg, place & UINT32_MAX), *cell = s + SLOT_CELLS;
+	const struct ruleset *rs;
+	const struct rate_def *r;
+	struct plain_step st;
+	uint64_t used, need, got = 0, end;
+	int64_t real_ns = plain_real(&p);
+	unsigned k;
+
+	if (!plain_rules(&p, s, &rs) || rs->nrates != 1)
+		return LONG_WAY;
+	r = &rs->rates[0];
+	if (cost > r->units || plain_look(&p, cell, r, cost, &st) != LOOK_DENIES)
+		return LONG_WAY;
+	used = st.sum + (st.old ^ st.tag);
+	need = used + cost - r->units;
+	for (k = 1; k < RING_WORDS; k++) {
+		got += NARROW_UNITS(word_load(&cell[CELL_RING + (st.sub.epoch + k) % RING_WORDS]));
+		if (got >= need)
+			break;
+	}
+	/* Word k after ours is of 16 - k sub-windows ago: 16 later it has expired. */
+	end = st.sub.start + k * r->sub_ns + (uint64_t)real_ns;
+	if (UNLIKELY(!plain_intact(&p)))
+		return LONG_WAY;
+	word_count(&s[SLOT_DENIED], DENIED_ONE);
+	if (d == NULL)
+		return RATION_DENIED;
+	plain_head(d, &p, rs, 1, cost, real_ns);
+	plain_rate(&d->rates[0], r, used, &st.sub);
+	d->verdict = RATION_DENIED;
+	d->nreceipts = 0;
+	if (used > r->units) {
+		d->remaining = 0;
+		d->flags = RATION_F_DEBT;
+	}
+	d->retry_at = (int64_t)((end + 999999999u) / 1000000000u);
+	d->retry_after = (uint32_t)(d->retry_at - d->now);
+	return RATION_DENIED;
+}
+
+/*
+ * One rate whose sub-window has just begun for this process, or whose CAS was lost; for
+ * several rates the sub-windows are learnt.  *word: where the next charge is likely to go.
+ */
+static int __attribute__((noinline))
+plain_any(struct ration *h, const struct segment *seg, uint64_t now, uint64_t place, uint64_t cost,
+    ration_decision_t *d, uint64_t *word)
+{
+	struct plain p = plain_start(h, seg, now);
+	word_t *s = segment_slot(seg, place & UINT32_MAX);
+	const struct ruleset *rs;
+	struct plain_step st;
+	int64_t real_ns;
+
+	p.slot = place & UINT32_MAX;
+	p.birth = place >> 32;
+	if (!plain_rules(&p, s, &rs))
+		return LONG_WAY;
+	if (rs->nrates != 1) {
+		for (unsigned i = 0; i < rs->nrates && i < RATION_RATES_MAX; i++)
+			(void)sub_of(h, seg, &rs->rates[i], now);
+		return LONG_WAY;
+	}
+	switch (plain_look(&p, s + SLOT_CELLS, &rs->rates[0], cost, &st)) {
+	case LOOK_FITS:
+		break;
+	case LOOK_DENIES:
+		return plain_deny(h, seg, place, cost, d);
+	default:
+		*word = (uint64_t)(uintptr_t)st.word;
+		return LONG_WAY;
+	}
+	*word = (uint64_t)(uintptr_t)st.word;
+	if (!plain_intact(&p) || !plain_charge(&st, &rs->rates[0], cost))
+		return LONG_WAY;
+	if (d == NULL)
+		return RATION_ADMITTED;
+	real_ns = plain_real(&p);
+	plain_head(d, &p, rs, 1, cost, real_ns);
+	plain_report(&p, &rs->rates[0], &st.sub, st.tag, st.conv,
+	    st.sum + (st.old ^ st.tag) + cost, 0, 0, cost, d);
+	return RATION_ADMITTED;
 }
 
 /* ---- from a key to its slot, guessed ---- */
@@ -384,156 +480,208 @@ load64(const unsigned char *b)
 	return w;
 }
 
+/* A short key as the words that stand in its slot. */
+struct short_key {
+	uint64_t w[KEY_INLINE_WORDS];
+};
+static_assert(KEY_INLINE_WORDS == 4, "short_key() and key_is() write the words out");
+
+/*
+ * The length is only branched on: it comes late, from strlen().  Words beyond it are
+ * 0; longer keys are cut, and never have a hint.
+ */
+SHORT struct short_key
+short_key(const unsigned char *key, size_t len)
+{
+	struct short_key k = { { 0, 0, 0, 0 } };
+
+	if (len >= 32) {
+		k.w[0] = load64(key);
+		k.w[1] = load64(key + 8);
+		k.w[2] = load64(key + 16);
+		k.w[3] = load64(key + 24);
+	} else if (len >= 24) {
+		k.w[0] = load64(key);
+		k.w[1] = load64(key + 8);
+		k.w[2] = load64(key + 16);
+		if (len != 24)
+			k.w[3] = tail_word(key + 24, len);
+	} else if (len >= 16) {
+		k.w[0] = load64(key);
+		k.w[1] = load64(key + 8);
+		if (len != 16)
+			k.w[2] = tail_word(key + 16, len);
+	} else if (len >= 8) {
+		k.w[0] = load64(key);
+		if (len != 8)
+			k.w[1] = tail_word(key + 8, len);
+	} else {
+		k.w[0] = tail_word(key, len);
+	}
+	return k;
+}
+
 /* Which hint a key has: quick, and of no consequence when keys collide. */
 SHORT uint64_t
-hint_of(const char *limit, const unsigned char *key, size_t len)
+hint_of(const char *limit, const struct short_key *k)
 {
-	uint64_t h = (uint64_t)(uintptr_t)limit ^ len;
+	uint64_t h = (uint64_t)(uintptr_t)limit ^ k->w[0];
 
-	if (len >= 8) {
-		h ^= load64(key + len - 8);
-		h = (h ^ h >> 29) * UINT64_C(0x9e3779b97f4a7c15);
-		h ^= load64(key);
-		if (len > 16)
-			h += load64(key + 8);
-	} else {
-		h += tail_word(key, len);
-	}
-	return h * UINT64_C(0xd1342543de82ef95) >> 54;
+	h ^= rotl64(k->w[1], 23) ^ rotl64(k->w[2], 41) ^ rotl64(k->w[3], 11);
+	return h * UINT64_C(0x9e3779b97f4a7c15) >> 54;
 }
 static_assert(HINTS == 1u << 10, "hint_of() gives ten bits");
 
-#define HINT_WORD(seg, word, slot) \
-	((uint64_t)((seg)->id & 0xff) << 56 | (uint64_t)(word) << 32 | (slot))
+/* Do a slot's key words equal the key's?  Its length is compared apart. */
+SHORT bool
+key_is(const word_t *s, const struct short_key *k, size_t len)
+{
+	return word_load(&s[SLOT_KEY]) == k->w[0]
+	    && (len <= 8 || word_load(&s[SLOT_KEY + 1]) == k->w[1])
+	    && (len <= 16 || word_load(&s[SLOT_KEY + 2]) == k->w[2])
+	    && (len <= 24 || word_load(&s[SLOT_KEY + 3]) == k->w[3]);
+}
+
+/* mapping(8) slot(32) */
+#define HINT_PLACE(seg, slot) ((uint64_t)(seg)->id << 56 | (slot))
+
+/* Is this the limit's name?  It may be read while it is being rewritten: any bytes. */
+SHORT bool
+name_is(const struct policy_area *a, uint32_t id, const char *limit)
+{
+	const struct limit_def *l;
+	const char *name;
+
+	if (UNLIKELY(id >= a->nlimits))
+		return false;
+	l = (const struct limit_def *)(const void *)((const char *)a + a->limits) + id;
+	if (UNLIKELY(l->name >= a->strings_bytes))
+		return false;
+	name = (const char *)a + a->strings + l->name;
+	for (const char *end = name + RATION_NAME_MAX; *name == *limit; name++, limit++)
+		if (*name == '\0')
+			return true;
+		else if (UNLIKELY(name == end))
+			return false;
+	return false;
+}
 
 /*
  * Does the hinted slot hold this key of this limit, alive?  Everything is compared: the
- * hint only says where to look.
+ * hint only says where to look.  (A limit that is gone has no plain ruleset.)
  */
 SHORT bool
-hint_holds(struct plain *p, const struct policy_ref *ref, uint64_t hint, const char *limit,
-    const unsigned char *key, size_t len)
+hint_holds(struct plain *p, const struct policy_area *a, uint64_t hint, const char *limit,
+    const struct short_key *key, size_t len)
 {
-	const struct segment *seg = p->seg;
 	uint64_t n = hint & UINT32_MAX, state, link;
-	const struct limit_def *l;
-	const word_t *s;
-	const char *name;
-	size_t i;
+	word_t *s = segment_slot(p->seg, n);
 
-	if (UNLIKELY(hint >> 56 != (seg->id & 0xff) || n >= seg->nslots
-		|| len > KEY_INLINE_WORDS * 8))
+	if (UNLIKELY(hint >> 56 != p->seg->id || len > KEY_INLINE_WORDS * 8))
 		return false;
-	s = segment_slot(seg, n);
 	state = word_load(&s[SLOT_STATE]);
 	link = word_load(&s[SLOT_LINK]);
-	if (UNLIKELY(STATE_ST(state) != ST_LIVE || LINK_LEN(link) != len
-		|| LINK_LIMIT(link) >= ref->area->nlimits))
+	if (UNLIKELY(STATE_ST(state) != ST_LIVE || LINK_LEN(link) != len || !key_is(s, key, len)))
 		return false;
-	for (i = 0; i + 8 <= len; i += 8)
-		if (UNLIKELY(word_load(&s[SLOT_KEY + i / 8]) != load64(key + i)))
-			return false;
-	if (i < len && word_load(&s[SLOT_KEY + i / 8]) != tail_word(key + i, len - i))
-		return false;
-	l = (const struct limit_def *)(const void *)((const char *)ref->area + ref->area->limits)
-	    + LINK_LIMIT(link);
-	name = (const char *)ref->area + ref->area->strings + l->name;
-	if (UNLIKELY((l->flags & LIMIT_GONE) != 0
-		|| ref->area->strings + l->name + RATION_NAME_MAX >= seg->policy->area_bytes))
-		return false;
-	for (i = 0; i <= RATION_NAME_MAX; i++) {
-		if (name[i] != limit[i])
-			return false;
-		if (name[i] == '\0')
-			break;
-	}
 	/* Still the same life: what was read belongs together. */
-	if (UNLIKELY(STATE_BIRTH(word_load(&s[SLOT_STATE])) != STATE_BIRTH(state)))
+	if (UNLIKELY(!name_is(a, LINK_LIMIT(link), limit) || word_load(&s[SLOT_STATE]) != state))
 		return false;
 	p->slot = n;
 	p->birth = STATE_BIRTH(state);
-	p->guess = (unsigned)(hint >> 32 & (RING_WORDS - 1));
+	p->at = s;
 	return true;
 }
+static_assert(MAPPINGS_MAX < 256, "a mapping's number fits a hint");
 
-/* The short way of ration_acquire(). */
-SHORT int
-plain_keyed(ration_t *r, const struct segment *seg, const char *limit, const unsigned char *key,
-    size_t len, uint64_t cost, ration_decision_t *d, uint64_t now)
+/* Not the commonest call: search if the hint did not hold, and remember. */
+static int __attribute__((noinline))
+keyed_any(ration_t *r, const struct segment *seg, const char *limit, const unsigned char *key,
+    uint64_t cost, ration_decision_t *d)
 {
-	_Atomic uint64_t *hint = &r->hints[hint_of(limit, key, len)];
-	uint64_t guess = atomic_load_explicit(hint, memory_order_relaxed);
-	int verdict;
+	size_t len = strlen((const char *)key);
+	struct short_key words = short_key(key, len);
+	uint64_t hint = hint_of(limit, &words);
+	struct ident id = { limit, strlen(limit), key, len, 0 };
+	uint64_t now = clock_coarse(&r->clock, seg->policy), word = 0;
 	struct policy_ref ref;
-	struct ident id;
-	struct found f;
-	struct plain p;
+	struct plain p = plain_start(r, seg, now);
+	struct found f = { .slot = NO_SLOT };
+	int verdict;
 
-	if (UNLIKELY(!plain_start(&p, r, seg, now)))
+	if (!policy_current(seg->policy, &ref))
 		return LONG_WAY;
-	ref.head = seg->policy;
-	ref.area = p.area;
-	ref.area_bytes = seg->policy->area_bytes;
-	ref.version = POLICY_CURRENT(p.policy_word);
-	if (LIKELY(hint_holds(&p, &ref, guess, limit, key, len))) {
-		verdict = try_plain(&p, cost, d);
-		if (UNLIKELY(p.guess != (guess >> 32 & (RING_WORDS - 1))))
-			atomic_store_explicit(
-			    hint, HINT_WORD(seg, p.guess, p.slot), memory_order_relaxed);
-		return verdict;
+	if (hint_holds(
+		&p, ref.area, atomic_load_explicit(&r->hints[hint].place, memory_order_relaxed),
+		limit, &words, len)) {
+		f.slot = p.slot;
+		f.birth = p.birth;
+	} else {
+		ident_hash(seg, &id);
+		table_prefetch(seg, id.hash);
+		if (!table_find_named(seg, &ref, &id, &f)
+		    || STATE_ST(word_load(&segment_slot(seg, f.slot)[SLOT_STATE])) != ST_LIVE)
+			return LONG_WAY;
 	}
-	id.limit = limit;
-	id.limit_len = strlen(limit);
-	id.key = key;
-	id.key_len = len;
-	ident_hash(seg, &id);
-	table_prefetch(seg, id.hash);
-	if (!table_find_named(seg, &ref, &id, &f))
-		return LONG_WAY;
-	atomic_store_explicit(hint, HINT_WORD(seg, 0u, f.slot), memory_order_relaxed);
-	p.slot = f.slot;
-	p.birth = f.birth;
-	p.guess = 0;
-	if (STATE_ST(word_load(&segment_slot(seg, f.slot)[SLOT_STATE])) != ST_LIVE)
-		return LONG_WAY;
-	return try_plain(&p, cost, d);
+	verdict = plain_any(r, seg, now, PLACE(f.slot, f.birth), cost, d, &word);
+	if (word == 0)
+		word = (uint64_t)(uintptr_t)(slot_cell(seg, f.slot, 0) + CELL_RING);
+	atomic_store_explicit(&r->hints[hint].word, word, memory_order_relaxed);
+	atomic_store_explicit(
+	    &r->hints[hint].place, HINT_PLACE(seg, f.slot), memory_order_release);
+	return verdict;
 }
 
 /* ---- public ---- */
 
-/* Costs that fit a word and are not 0, which only looks. */
-SHORT bool
-plain_cost(uint64_t cost)
+/* Everything that ration_acquire() can be asked. */
+static int __attribute__((noinline))
+acquire_any(ration_t *r, const char *limit, const char *key, uint64_t cost, ration_decision_t *d)
 {
-	return cost - 1 < NARROW_MAX / 2;
+	ration_claim_t claim = { sizeof(claim), limit, key, 0, cost };
+	const struct segment *seg;
+	int verdict;
+
+	if (r == NULL || limit == NULL || key == NULL || (d != NULL && d->size != sizeof(*d)))
+		return RATION_EINVAL;
+	claim.key_len = strlen(key);
+	if (claim.key_len == 0 || claim.key_len > RATION_KEY_MAX)
+		return RATION_EKEY;
+	seg = handle_segment(r);
+	if (seg != NULL && plain_cost(cost)) {
+		verdict = keyed_any(r, seg, limit, (const unsigned char *)key, cost, d);
+		if (verdict != LONG_WAY)
+			return verdict;
+	}
+	return call_decide(r, &claim, 1, true, d);
 }
 
 /*
- * The clock is read before anything else: what is held over a call into libc has to be
- * stored, and a CAS waits for every store before it.
+ * The clock has been read before anything else: what is held over a call into libc has to
+ * be stored, and a CAS waits for every store before it.
  */
-static int __attribute__((noinline))
+SHORT int
 acquire_at(ration_t *r, const char *limit, const char *key, uint64_t cost, ration_decision_t *d,
-    uint64_t now, const struct segment *seg)
+    uint64_t now)
 {
-	ration_claim_t claim;
+	const struct segment *seg = atomic_load_explicit(&r->seg, memory_order_acquire);
+	struct plain p = plain_start(r, seg, now);
 	size_t len = strlen(key);
+	struct short_key words = short_key((const unsigned char *)key, len);
+	uint64_t hint = hint_of(limit, &words), place;
+	int verdict;
 
-	if (UNLIKELY(len - 1 >= RATION_KEY_MAX))
-		return RATION_EKEY;
-	if (LIKELY(plain_cost(cost))) {
-		int verdict = plain_keyed(
-		    r, seg, limit, (const unsigned char *)key, len, cost, d, now);
+	/* In this order: where a place is set its word was set before. */
+	place = atomic_load_explicit(&r->hints[hint].place, memory_order_acquire);
+	p.word = (word_t *)(uintptr_t)atomic_load_explicit(
+	    &r->hints[hint].word, memory_order_relaxed);
 
-		if (LIKELY(verdict != LONG_WAY))
-			return verdict;
-	}
-	claim.size = sizeof(claim);
-	claim.limit = limit;
-	claim.key = key;
-	claim.key_len = len;
-	claim.cost = cost;
-	return call_decide(r, &claim, 1, true, d);
+	if (UNLIKELY(!plain_cost(cost)
+		|| !hint_holds(&p, p.area, place, limit, &words, len)))
+		return acquire_any(r, limit, key, cost, d);
+	verdict = plain_one(&p, cost, d);
+	if (LIKELY(verdict <= RATION_ADMITTED))
+		return verdict;
+	return acquire_any(r, limit, key, cost, d);
 }
 
 int
@@ -542,12 +690,10 @@ ration_acquire(
 {
 	const struct segment *seg;
 
-	if (r == NULL || limit == NULL || key == NULL || (d != NULL && d->size != sizeof(*d)))
-		return RATION_EINVAL;
-	seg = handle_segment(r);
-	if (UNLIKELY(seg == NULL))
-		return decision_degraded(r, d);
-	return acquire_at(r, limit, key, cost, d, clock_coarse(&r->clock, seg->policy), seg);
+	if (UNLIKELY(r == NULL || limit == NULL || key == NULL
+		|| (d != NULL && d->size != sizeof(*d)) || (seg = handle_segment(r)) == NULL))
+		return acquire_any(r, limit, key, cost, d);
+	return acquire_at(r, limit, key, cost, d, clock_coarse(&r->clock, seg->policy));
 }
 
 int
@@ -588,8 +734,6 @@ ration_key(ration_t *r, const char *limit, const void *key, size_t len, ration_k
 		return RATION_ENOLIMIT;
 	memset(out, 0, sizeof(*out));
 	out->size = sizeof(*out);
-	out->slot = UINT32_MAX;
-	out->limit_id = NO_ID;
 	out->key_len = (uint16_t)len;
 	out->limit_len = (uint16_t)limit_len;
 	memcpy(out->limit, limit, limit_len);
@@ -624,63 +768,184 @@ key_refresh(const struct segment *seg, ration_key_t *k)
 	struct policy_ref p;
 	struct found f;
 
-	if (k->segment_id == seg->id && k->slot < seg->nslots
+	if (k->segment_id == seg->id
 	    && STATE_BIRTH(word_load(&segment_slot(seg, k->slot)[SLOT_STATE])) == k->birth)
 		return;
 	ident_hash(seg, &id);
-	k->segment_id = seg->id;
-	k->slot = UINT32_MAX;
+	k->segment_id = 0;
+	k->policy_word = 0;
 	if (policy_current(seg->policy, &p) && table_find_named(seg, &p, &id, &f)) {
+		k->segment_id = seg->id;
 		k->slot = (uint32_t)f.slot;
 		k->birth = (uint32_t)f.birth;
+		k->at = (uint64_t)(uintptr_t)segment_slot(seg, f.slot);
 	}
 }
 
-static int __attribute__((noinline))
-key_long(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d,
-    const struct segment *seg)
+/* Note what the next call may find as this one did: policy, shape, sub-window. */
+static void
+key_learn(ration_t *r, const struct segment *seg, ration_key_t *k)
 {
-	int verdict = key_decide(r, k, cost, true, d);
+	struct plain p = plain_start(r, seg, clock_coarse(&r->clock, seg->policy));
+	word_t *s = segment_slot(seg, k->slot);
+	const struct ruleset *rs;
+	const struct rate_def *rate;
+	struct sub sub;
 
-	if (seg != NULL)
-		key_refresh(seg, k);
+	k->policy_word = 0;
+	if (!plain_rules(&p, s, &rs) || rs->nrates != 1)
+		return;
+	rate = &rs->rates[0];
+	sub = sub_of(r, seg, rate, p.now);
+	k->sub_ns = rate->sub_ns;
+	k->start_ns = sub.start;
+	k->conv = word_load(&s[SLOT_CELLS + CELL_CONV]);
+	k->tag = sub_tag(&sub, k->conv);
+	k->word = (uint64_t)(uintptr_t)&s[SLOT_CELLS + CELL_RING + sub.epoch % RING_WORDS];
+	k->reset_at = sub.reset;
+	k->limit_id = rs->limit;
+	memcpy(k->figures, rate, sizeof(k->figures));
+	if (CONV_SETTLED(k->conv) == rate->shape && plain_intact(&p))
+		k->policy_word = p.policy_word;
+}
+static_assert(sizeof(((ration_key_t *)0)->figures) == offsetof(struct rate_def, shape), "half a rate_def");
+
+/* Everything that ration_key_acquire() can be asked. */
+static int __attribute__((noinline))
+key_any(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d)
+{
+	const struct segment *seg;
+	uint64_t state, word;
+	int verdict = LONG_WAY;
+
+	if (r == NULL || k == NULL || k->size != sizeof(*k) || (d != NULL && d->size != sizeof(*d)))
+		return RATION_EINVAL;
+	seg = handle_segment(r);
+	if (seg != NULL && k->segment_id == seg->id && plain_cost(cost)) {
+		state = word_load(&segment_slot(seg, k->slot)[SLOT_STATE]);
+		if (STATE_BIRTH(state) == k->birth && STATE_ST(state) == ST_LIVE)
+			verdict = plain_any(r, seg, clock_coarse(&r->clock, seg->policy),
+			    PLACE((uint64_t)k->slot, (uint64_t)k->birth), cost, d, &word);
+	}
+	if (verdict == LONG_WAY)
+		verdict = key_decide(r, k, cost, true, d);
+	if (seg == NULL)
+		return verdict;
+	key_refresh(seg, k);
+	if (k->segment_id == seg->id)
+		key_learn(r, seg, k);
 	return verdict;
 }
 
+/*
+ * Over the limit by the coarse clock: by the precise one too?  As plain_deny(), from what
+ * the handle knows; used and cost were checked to be one sub-window's.
+ */
 static int __attribute__((noinline))
-key_acquire_at(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d, uint64_t now,
+key_over(ration_t *r, ration_key_t *k, uint64_t used, uint64_t cost, ration_decision_t *d,
     const struct segment *seg)
 {
-	struct plain p;
-	int verdict = LONG_WAY;
+	uint64_t now = clock_precise(&r->clock, seg->policy), got = 0, need, units = k->figures[0];
+	uint64_t real_ns = (uint64_t)atomic_load_explicit(
+	    &seg->policy->real_offset_ns, memory_order_relaxed);
+	word_t *s = (word_t *)(uintptr_t)k->at, *ring = &s[SLOT_CELLS + CELL_RING];
+	unsigned i, n;
 
-	if (LIKELY(k->segment_id == seg->id && k->slot < seg->nslots && plain_cost(cost)
-		&& plain_start(&p, r, seg, now))) {
-		uint64_t state = word_load(&segment_slot(seg, k->slot)[SLOT_STATE]);
-
-		p.slot = k->slot;
-		p.birth = k->birth;
-		p.guess = k->word & (RING_WORDS - 1);
-		if (LIKELY(STATE_BIRTH(state) == k->birth && STATE_ST(state) == ST_LIVE))
-			verdict = try_plain(&p, cost, d);
-		if (UNLIKELY(k->word != p.guess))
-			k->word = p.guess;
+	if (UNLIKELY(now - k->start_ns >= k->sub_ns || cost > units))
+		return key_any(r, k, cost, d);
+	need = used + cost - units;
+	n = (unsigned)((word_t *)(uintptr_t)k->word - ring);
+	for (i = 1; i < RING_WORDS; i++) {
+		got += NARROW_UNITS(word_load(&ring[(n + i) % RING_WORDS]));
+		if (got >= need)
+			break;
 	}
-	return LIKELY(verdict != LONG_WAY) ? verdict : key_long(r, k, cost, d, seg);
+	word_count(&s[SLOT_DENIED], DENIED_ONE);
+	if (d == NULL)
+		return RATION_DENIED;
+	store_pair(d, two32(sizeof(*d), RATION_DENIED),
+	    two32(used > units ? RATION_F_DEBT : 0, 1));
+	d->cost = cost;
+	d->now = (int64_t)((now + real_ns) / 1000000000u);
+	d->policy_version = POLICY_CURRENT(k->policy_word);
+	d->segment_id = k->segment_id;
+	d->limit_id[0] = k->limit_id;
+	memcpy(&d->limit_units, k->figures, sizeof(k->figures));
+	store_pair(&d->used, used, used < units ? units - used : 0);
+	d->reset_at = k->reset_at;
+	d->retry_at =
+	    (int64_t)((k->start_ns + i * k->sub_ns + real_ns + 999999999u) / 1000000000u);
+	d->retry_after = (uint32_t)(d->retry_at - d->now);
+	d->level = decision_level(used, units);
+	return RATION_DENIED;
 }
 
+static bool
+key_unopened(const ration_key_t *k, uint64_t old)
+{
+	return word_kind(old) == W_BLANK
+	    || (word_kind(old) == W_NARROW
+		&& tick_diff(NARROW_TICK(old), NARROW_TICK(k->tag)) < 0);
+}
+
+/*
+ * The shortest way: everything that the last call found out is compared, nothing computed.
+ * The rate's figures are the handle's own copy, valid while the policy word is the same.
+ */
 int
 ration_key_acquire(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d)
 {
 	const struct segment *seg;
+	uint64_t now, state, sum, old, used;
+	word_t *s, *w;
 
 	if (UNLIKELY(r == NULL || k == NULL || k->size != sizeof(*k)
-		|| (d != NULL && d->size != sizeof(*d))))
-		return RATION_EINVAL;
-	seg = handle_segment(r);
-	if (UNLIKELY(seg == NULL))
-		return key_long(r, k, cost, d, NULL);
-	return key_acquire_at(r, k, cost, d, clock_coarse(&r->clock, seg->policy), seg);
+		|| (d != NULL && d->size != sizeof(*d)) || (seg = handle_segment(r)) == NULL
+		|| k->segment_id != seg->id))
+		return key_any(r, k, cost, d);
+	now = clock_coarse(&r->clock, seg->policy);
+	s = (word_t *)(uintptr_t)k->at;
+	w = (word_t *)(uintptr_t)k->word;
+	if (UNLIKELY(word_load(&seg->policy->word) != k->policy_word
+		|| now - k->start_ns >= k->sub_ns || !plain_cost(cost)))
+		return key_any(r, k, cost, d);
+	state = word_load(&s[SLOT_STATE]);
+	sum = word_load(&s[SLOT_CELLS + CELL_CACHE]) ^ k->tag;
+	if (UNLIKELY(STATE_BIRTH(state) != k->birth || STATE_ST(state) != ST_LIVE
+		|| word_load(&s[SLOT_CELLS + CELL_CONV]) != k->conv || sum >> 30 != 0))
+		return key_any(r, k, cost, d);
+	old = word_load(w);
+	used = (old ^ k->tag) + sum + cost;
+	if (UNLIKELY((old ^ k->tag) >> 30 != 0)) {
+		/* A sub-window that nobody has begun: its word is of an earlier one, or blank. */
+		if (sum + cost > k->figures[0] && key_unopened(k, old))
+			return key_over(r, k, sum, cost, d, seg);
+		return key_any(r, k, cost, d);
+	}
+	if (UNLIKELY(used > k->figures[0]))
+		return key_over(r, k, used - cost, cost, d, seg);
+	if (UNLIKELY(!word_cas(w, old, old + cost)))
+		return key_any(r, k, cost, d);
+	if (d == NULL)
+		return RATION_ADMITTED;
+	store_pair(d, two32(sizeof(*d), RATION_ADMITTED), two32(0, 1 | 1 << 16));
+	store_pair(&d->cost, cost,
+	    (now
+		+ (uint64_t)atomic_load_explicit(
+		    &seg->policy->real_offset_ns, memory_order_relaxed))
+		/ 1000000000u);
+	store_pair(&d->retry_after, two32(0, POLICY_CURRENT(k->policy_word)),
+	    two32(k->segment_id, k->limit_id));
+	store_pair(&d->used, used, k->figures[0] - used);
+	store_pair(&d->reset_at, (uint64_t)k->reset_at, 0);
+	memcpy(&d->limit_units, k->figures, sizeof(k->figures));
+	if (UNLIKELY(used >= k->figures[0] / 2))
+		d->level = decision_level(used, k->figures[0]);
+	store_pair(&d->receipts[0],
+	    WHERE(k->tag, CONV_COUNT(k->conv), 0, (unsigned)(w - s - SLOT_CELLS - CELL_RING)),
+	    two32(k->slot, k->birth));
+	d->receipts[0].units = cost;
+	return RATION_ADMITTED;
 }
 
 int

@@ -472,7 +472,7 @@ refund_word(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units
 			/* The cached sum counts it still. */
 			cache = x->slot + SLOT_CELLS + (size_t)WHERE_CELL(rc->where) * CELL_WORDS + CELL_CACHE;
 			old = word_load(cache);
-			if (CACHE_TAG(UINT64_C(0), UINT64_C(0)) == (old >> 60 & 3))
+			if (CACHE_VALID(old))
 				(void)word_cas(cache, old, CACHE_NONE(tick_of(x->now_ns)));
 		}
 		return 0;

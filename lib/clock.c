@@ -74,7 +74,8 @@ refresh(struct clock *c)
 	mono = read_ns(CLOCK_MONOTONIC_COARSE);
 	atomic_store_explicit(
 	    &c->real_ns, read_ns(CLOCK_REALTIME_COARSE) - mono, memory_order_relaxed);
-	atomic_store_explicit(&c->seen_ns, (uint64_t)mono, memory_order_relaxed);
+	if (c->fake == NULL)
+		atomic_store_explicit(&c->seen_ns, (uint64_t)mono, memory_order_relaxed);
 }
 
 void
@@ -91,20 +92,6 @@ clock_forked(struct clock *c)
 	refresh(c);
 }
 
-void
-clock_moved(struct clock *c, int64_t mono)
-{
-	int64_t real = read_ns(CLOCK_REALTIME_COARSE) - mono;
-	int64_t change = real - atomic_load_explicit(&c->real_ns, memory_order_relaxed);
-
-	if (change > STEP_NS || change < -STEP_NS) {
-		atomic_fetch_add_explicit(&c->steps, 1, memory_order_relaxed);
-		refresh(c);
-		return;
-	}
-	atomic_store_explicit(&c->seen_ns, (uint64_t)mono, memory_order_relaxed);
-}
-
 static uint64_t
 shifted(int64_t ns, const struct policy_head *p)
 {
@@ -113,10 +100,32 @@ shifted(int64_t ns, const struct policy_head *p)
 	return ns > 0 ? (uint64_t)ns : 0;
 }
 
-uint64_t
-clock_faked(struct clock *c, const struct policy_head *p)
+void
+clock_fake(struct clock *c, uint64_t (*fake)(void *arg), void *arg)
 {
-	return shifted((int64_t)c->fake(c->fake_arg), p);
+	c->fake = fake;
+	c->fake_arg = arg;
+	/* Never equal to a reading: every call comes to clock_moved(). */
+	atomic_store_explicit(&c->seen_ns, UINT64_MAX, memory_order_relaxed);
+}
+
+uint64_t __attribute__((noinline))
+clock_moved(struct clock *c, const struct policy_head *p, int64_t mono)
+{
+	int64_t real, change;
+
+	if (c->fake != NULL)
+		return shifted((int64_t)c->fake(c->fake_arg), p);
+	real = read_ns(CLOCK_REALTIME_COARSE) - mono;
+	change = real - atomic_load_explicit(&c->real_ns, memory_order_relaxed);
+	if (change > STEP_NS || change < -STEP_NS) {
+		atomic_fetch_add_explicit(&c->steps, 1, memory_order_relaxed);
+		refresh(c);
+		mono = read_ns(CLOCK_MONOTONIC_COARSE);
+	} else {
+		atomic_store_explicit(&c->seen_ns, (uint64_t)mono, memory_order_relaxed);
+	}
+	return shifted(mono + atomic_load_explicit(&c->offset_ns, memory_order_relaxed), p);
 }
 
 uint64_t

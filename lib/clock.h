@@ -25,12 +25,14 @@ struct clock {
 	_Atomic uint64_t seen_ns;      /* coarse monotonic at the last look */
 	_Atomic int64_t namespace_ns;  /* this namespace's BOOTTIME - the initial one's */
 	_Atomic uint32_t steps;        /* suspends and clock steps noticed */
-	/* Tests own the time: when set, both readings come from it. */
+	/* Tests own the time: when set (clock_fake()), both readings come from it. */
 	uint64_t (*fake)(void *arg);
 	void *fake_arg;
 };
 
 void clock_init(struct clock *c);
+/* Both readings from fake(arg) from now on. */
+void clock_fake(struct clock *c, uint64_t (*fake)(void *arg), void *arg);
 /* Read the time namespace again; in a forked child. */
 void clock_forked(struct clock *c);
 /* Shared time. */
@@ -38,10 +40,11 @@ uint64_t clock_precise(struct clock *c, const struct policy_head *p);
 /* Unix time, ns, of a shared time. */
 int64_t clock_unix(const struct policy_head *p, uint64_t shared_ns);
 
-/* The coarse clock has moved since the last look: was it a suspend or a step? */
-void clock_moved(struct clock *c, int64_t mono_ns);
-/* A test's clock. */
-uint64_t clock_faked(struct clock *c, const struct policy_head *p);
+/*
+ * The coarse clock has moved since the last look: was it a suspend or a step?  Shared time; a
+ * test's clock, which always moves.
+ */
+uint64_t clock_moved(struct clock *c, const struct policy_head *p, int64_t mono_ns);
 
 /* Shared time, up to LAG_NS behind.  Inline: it is most of what a short call does. */
 static inline uint64_t
@@ -50,17 +53,13 @@ clock_coarse(struct clock *c, const struct policy_head *p)
 	struct timespec t;
 	int64_t mono;
 
-	if (__builtin_expect(c->fake != NULL, 0))
-		return clock_faked(c, p);
 	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &t); /* cannot fail */
 	mono = (int64_t)t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 	if (__builtin_expect(
 		(uint64_t)mono != atomic_load_explicit(&c->seen_ns, memory_order_relaxed), 0))
-		clock_moved(c, mono);
-	mono += atomic_load_explicit(&c->offset_ns, memory_order_relaxed);
-	if (p != NULL)
-		mono += atomic_load_explicit(&p->test_offset_ns, memory_order_relaxed);
-	return (uint64_t)mono;
+		return clock_moved(c, p, mono);
+	return (uint64_t)(mono + atomic_load_explicit(&c->offset_ns, memory_order_relaxed)
+	    + atomic_load_explicit(&p->test_offset_ns, memory_order_relaxed));
 }
 
 #endif

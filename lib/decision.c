@@ -26,6 +26,7 @@ decision_start(ration_decision_t *d, const struct call *c)
 	d->nrates = 0;
 	d->nreceipts = 0;
 	d->cost = 0;
+	d->now = c->ctx.unix_ns / NS_S;
 	d->retry_after = 0;
 	d->policy_version = c->policy.version;
 	d->segment_id = c->seg->id;
@@ -45,7 +46,6 @@ void
 decision_finish(ration_decision_t *d, int verdict, const struct call *c)
 {
 	unsigned lead = 0;
-	int64_t now_s = c->ctx.unix_ns / NS_S;
 
 	d->verdict = verdict;
 	for (unsigned i = 0; i < d->nrates; i++) {
@@ -65,8 +65,8 @@ decision_finish(ration_decision_t *d, int verdict, const struct call *c)
 		d->rates[lead] = first;
 	}
 	d->cost = c->items[d->claim].cost;
-	if (verdict == RATION_DENIED && d->retry_at > now_s)
-		d->retry_after = (uint32_t)(d->retry_at - now_s < UINT32_MAX ? d->retry_at - now_s
+	if (verdict == RATION_DENIED && d->retry_at > d->now)
+		d->retry_after = (uint32_t)(d->retry_at - d->now < UINT32_MAX ? d->retry_at - d->now
 									     : UINT32_MAX);
 }
 

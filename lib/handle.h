@@ -12,16 +12,6 @@
 #define HINTS 1024u
 #define EPOCHS 64u
 
-/*
- * Guesses, each checked against shared memory or the clock before it is used; so they may
- * be of any age, torn between threads, or wrong.  What they save is not work but
- * waiting: a processor that has guessed right runs ahead of the clock and the hash.
- */
-struct epoch_hint {
-	_Atomic uint64_t start_ns; /* of a sub-window */
-	_Atomic uint64_t key;      /* shape(18) tick(30) word(4) check(12) */
-};
-
 #define MAPPINGS_MAX 16u /* segments that one handle lives to see */
 
 struct ration {
@@ -34,8 +24,20 @@ struct ration {
 	_Atomic uint32_t attaching;        /* 1: a thread is at it; nobody waits for it */
 	_Atomic uint64_t degraded;         /* decisions made without a segment */
 	struct segment maps[MAPPINGS_MAX];
-	struct epoch_hint epochs[EPOCHS];
-	_Atomic uint64_t hints[HINTS]; /* mapping(8) birth(24, low bits) slot(32) by a hash of the key */
+	/*
+	 * Guesses, each checked against shared memory or the clock before it is used; so they may
+	 * be of any age or wrong.  What they save is not work but waiting: a processor that has
+	 * guessed right runs ahead of the clock and the hash.
+	 */
+	struct {
+		_Atomic uint64_t epoch; /* number of the current sub-window */
+		_Atomic uint64_t tag;   /* of its words, conversion aside */
+		_Atomic int64_t reset;  /* Unix s at which it has expired */
+	} subs[EPOCHS]; /* by shape */
+	struct {
+		_Atomic uint64_t place; /* mapping(8) 0(24) slot(32) */
+		_Atomic uint64_t word;  /* address of the ring word last charged; stays mapped */
+	} hints[HINTS]; /* by a hash of the key */
 	struct ration *next; /* all handles of the process: for the fork handler */
 };
 

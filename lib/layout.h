@@ -59,7 +59,7 @@
  * the clock again.  Sealed words only shrink (refund), so the sum is computed
  * once a sub-window and cached in the cell's `cache` word:
  *
- *	cache   cc 00 tttttttttt(30) nnnnnnnnnn(30)    sum of the 15 sealed before t
+ *	cache   1 cc 0 tttttttttt(30) nnnnnnnnnn(30)   sum of the 15 sealed before t
  *	        00 01 tttttttttt(30)                   none, since t
  *	        00 11 cccccc(14) uuuuuuuuuuuuuu(40)     frozen: see conversion
  *
@@ -325,8 +325,9 @@ word_kind(uint64_t w)
 	return w >> 59 ? W_TATX : W_BLANK;
 }
 
-/* ---- cache: cc 00 t(30) n(30); none: bit 60; frozen: bits 61 and 60 ---- */
-#define CACHE_TAG(conv, tick) (((conv) & 3) << 62 | (tick) << 30)
+/* ---- cache: tagged as the open word of t is; none: bit 60; frozen: bits 61 and 60 ---- */
+#define CACHE_TAG(conv, tick) NARROW_TAG(conv, tick)
+#define CACHE_VALID(w) ((w) >> 63 != 0)
 #define CACHE_NONE(tick) (UINT64_C(1) << 60 | (tick))
 #define CACHE_FROZEN(c, units) (UINT64_C(3) << 60 | ((c) & 0xff) << 40 | (units))
 #define CACHE_IS_FROZEN(w, c) ((w) >> 40 == (UINT64_C(3) << 20 | ((c) & 0xff)))

@@ -56,6 +56,15 @@ register_fork(void)
 	(void)pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 
+static uint64_t
+mono_coarse(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 /* Replaced or lost: not the one to use any more. */
 static bool
 outdated(const struct segment *seg)
@@ -115,7 +124,7 @@ handle_reattach(struct ration *r)
 	const struct segment *seg = atomic_load_explicit(&r->seg, memory_order_acquire);
 	uint64_t now, last;
 
-	now = clock_coarse(&r->clock, NULL);
+	now = mono_coarse();
 	last = atomic_load_explicit(&r->last_try_ns, memory_order_relaxed);
 	if (now - last < RETRY_NS
 	    || !atomic_compare_exchange_strong_explicit(&r->last_try_ns, &last, now,
@@ -149,7 +158,7 @@ ration_open_dir(const char *dir, const char *instance, unsigned flags, ration_t 
 	r->flags = flags;
 	clock_init(&r->clock);
 	atomic_store_explicit(
-	    &r->last_try_ns, clock_coarse(&r->clock, NULL), memory_order_relaxed);
+	    &r->last_try_ns, mono_coarse(), memory_order_relaxed);
 	e = try_attach(r);
 	if (e != 0 && (flags & RATION_FAIL_OPEN) == 0)
 		goto fail;

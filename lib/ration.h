@@ -143,7 +143,8 @@ typedef struct ration_decision {
 	uint16_t nrates;
 	uint16_t nreceipts;
 	uint64_t cost;      /* of the claim that decided */
-	uint32_t retry_after; /* s: retry_at - floor(now); 0 when there is none */
+	int64_t now;        /* Unix s, rounded down, that the decision was made at */
+	uint32_t retry_after; /* s: retry_at - now; 0 when there is none */
 	uint32_t policy_version;
 	uint32_t segment_id;  /* which mapping of the handle was charged */
 	uint32_t limit_id[RATION_CLAIMS_MAX]; /* for ration_limit_name() */
@@ -176,18 +177,20 @@ typedef struct ration_claim {
  * A key resolved once.  Made by ration_key(); the caller owns it and may copy
  * it.  It stays valid while its ration_t is open: over policy changes, over a
  * restart of rationd, and when the key's slot was reused meanwhile.
- * Not to be written by two threads at once: give each its own.
+ * Not to be used by two threads at once: give each its own.
  */
 typedef struct ration_key {
 	uint32_t size;
+	uint32_t segment_id;
 	uint32_t slot;
 	uint32_t birth;
+	/* What the last call found: compared before each use. */
+	uint64_t at, word, policy_word, start_ns, sub_ns, conv, tag;
+	int64_t reset_at;
+	uint64_t figures[4];
 	uint32_t limit_id;
-	uint32_t segment_id;
 	uint16_t key_len;
 	uint16_t limit_len;
-	uint32_t word; /* a guess */
-	uint32_t reserved;
 	char limit[RATION_NAME_MAX + 1];
 	unsigned char key[RATION_KEY_MAX + 1];
 } ration_key_t;

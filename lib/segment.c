@@ -175,11 +175,12 @@ check_policy(struct segment *seg)
 		return h->layout_version == 0 ? RATION_ENOTREADY : RATION_EBADSEG;
 	if (h->layout_version != LAYOUT_VERSION || h->fingerprint != LAYOUT_FINGERPRINT)
 		return RATION_ELAYOUT;
-	if (h->bytes != seg->policy_bytes || h->area_bytes < sizeof(struct policy_area)
+	/* A page of slack at the end: a name is compared without looking for its end first. */
+	if (h->bytes != seg->policy_bytes || seg->policy_bytes < 2 * PAGE || h->area_bytes < sizeof(struct policy_area)
 	    || h->area_bytes > seg->policy_bytes / 2 || h->area_off[0] < sizeof(*h)
 	    || h->area_off[0] > seg->policy_bytes - h->area_bytes
 	    || h->area_off[1] < h->area_off[0] + h->area_bytes
-	    || h->area_off[1] > seg->policy_bytes - h->area_bytes
+	    || h->area_off[1] > seg->policy_bytes - PAGE - h->area_bytes
 	    || (h->area_off[0] | h->area_off[1]) % 64 != 0)
 		return RATION_EBADSEG;
 	for (unsigned i = 0; i < 2; i++)
@@ -192,7 +193,7 @@ check_policy(struct segment *seg)
 static int
 attach(const struct paths *p, bool writable, bool owner, struct segment *seg)
 {
-	void *map;
+	void *map = NULL;
 	int e;
 
 	memset(seg, 0, sizeof(*seg));
@@ -350,7 +351,7 @@ segment_create(const struct paths *p, const struct segment_size *size, unsigned 
     struct segment *seg, char *err, size_t errsize)
 {
 	char tmp_counters[1300], tmp_policy[1300];
-	uint64_t area = ALIGN(size->policy_bytes, PAGE), bytes = PAGE + 2 * area, id;
+	uint64_t area = ALIGN(size->policy_bytes, PAGE), bytes = PAGE + 2 * area + PAGE, id;
 	struct plan plan;
 	void *map;
 	int e;

@@ -88,17 +88,9 @@ locked_decision(
 	out->kind = RATION_SLIDING;
 	d->flags = 0;
 	d->nrates = 1;
-	d->decided_by = 0;
 	d->cost = 1;
-	d->limit_units = r->units;
-	d->used = used;
-	d->remaining = out->remaining;
-	d->window_ns = r->window_ns;
 	d->now = ((int64_t)now + r->real_ns) / 1000000000;
-	d->reset_at = out->reset_at;
-	d->retry_at = 0;
 	d->retry_after = 0;
-	d->level = d->reason = d->claim = 0;
 	d->nreceipts = 1;
 	memset(&d->receipts[0], 0, sizeof(d->receipts[0]));
 	d->receipts[0].units = 1;

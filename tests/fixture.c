@@ -105,8 +105,7 @@ fixture_handle(struct fixture *f)
 
 	if (e != 0)
 		errx(1, "ration_open: %s", ration_strerror(e));
-	r->clock.fake_arg = &f->now;
-	r->clock.fake = fake_now;
+	clock_fake(&r->clock, fake_now, &f->now);
 	return r;
 }
 

@@ -248,13 +248,12 @@ reason_text(uint8_t reason)
 static void
 print_figures(const ration_decision_t *d)
 {
-	const ration_rate_t *rate = &d->rates[d->decided_by];
 	char used[32], limit[32], left[32], span[32], name[64];
 
 	text_grouped(d->used, used, sizeof(used));
 	text_grouped(d->limit_units, limit, sizeof(limit));
 	text_grouped(d->remaining, left, sizeof(left));
-	ration_rate_text(rate, name, sizeof(name));
+	ration_rate_text(&d->rates[0], name, sizeof(name));
 	if (d->limit_units == RATION_UNLIMITED) {
 		printf("%s used, unlimited", used);
 		return;
@@ -273,7 +272,7 @@ print_decision(ration_t *r, const ration_decision_t *d, const char *limit, const
 	char when[TIME_MAX];
 
 	printf("%s %s %s: ", d->verdict == RATION_ADMITTED ? "admitted" : "denied", limit, key);
-	if (d->decided_by < d->nrates && d->nrates <= RATION_DECISION_RATES)
+	if (d->nrates > 0)
 		print_figures(d);
 	else
 		fputs(d->flags & RATION_F_OFF ? "the limit is off" : "no rate applies", stdout);

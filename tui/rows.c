@@ -158,16 +158,16 @@ decided_by(const ration_decision_t *d)
 
 /* The rate that decides stands first; its figures are the decision's. */
 static void
-decision_front(ration_decision_t *d, unsigned lead, int64_t now_s)
+decision_front(ration_decision_t *d, unsigned lead)
 {
 	ration_rate_t first = d->rates[0];
 
 	d->rates[0] = d->rates[lead];
 	d->rates[lead] = first;
-	if (d->verdict == RATION_ADMITTED || d->retry_at <= now_s)
+	if (d->verdict == RATION_ADMITTED || d->retry_at <= d->now)
 		return;
 	d->retry_after =
-	    (uint32_t)(d->retry_at - now_s > UINT32_MAX ? UINT32_MAX : d->retry_at - now_s);
+	    (uint32_t)(d->retry_at - d->now > UINT32_MAX ? UINT32_MAX : d->retry_at - d->now);
 }
 
 void
@@ -179,6 +179,7 @@ model_decision(const struct model_row *row, ration_decision_t *d)
 	d->size = sizeof(*d);
 	d->verdict = RATION_ADMITTED;
 	d->cost = 1;
+	d->now = row->now_s;
 	d->limit_id[0] = row->row.limit;
 	d->policy_version = row->row.version;
 	if (row->row.mode == MODE_OFF)
@@ -199,5 +200,5 @@ model_decision(const struct model_row *row, ration_decision_t *d)
 		d->verdict = RATION_DENIED;
 	else if (refused && row->row.mode == MODE_OBSERVE)
 		d->flags |= RATION_F_OBSERVED;
-	decision_front(d, decided_by(d), row->now_s);
+	decision_front(d, decided_by(d));
 }
