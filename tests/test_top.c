@@ -234,7 +234,11 @@ stage_open(int lines, int cols, bool ascii)
 	st->t.daemon.up = st->t.daemon.may_change = true;
 	st->t.daemon.uptime_s = 12 * 86400 + 3 * 3600 + 77;
 	st->t.interval_ns = UINT64_C(2000000000);
-	st->t.now = (struct moment) { UINT64_C(100000000000), SHARED_NS, NOW_S };
+	st->t.now = (struct moment) { .mono_ns = UINT64_C(100000000000),
+		.shared_ns = SHARED_NS,
+		.beat_ns = SHARED_NS,
+		.wall_s = NOW_S };
+	st->t.daemon.status_ns = st->t.now.mono_ns;
 	set_screen(st, lines, cols, ascii);
 	top_read(&st->t, READ_NOW);
 	frame_draw(&st->t);

@@ -295,6 +295,16 @@ expect 'rationd is not there'
 start_daemon
 expect ' rw .*LIVE'
 
+# ---- rationd is stopped: said, and nothing hangs on it ----
+kill -STOP "$daemon"
+expect 'STALE'
+press j
+press k
+press e
+expect 'rationd is not there'
+kill -CONT "$daemon"
+expect ' rw .*LIVE'
+
 # ---- pause ----
 press p
 expect 'PAUSED'

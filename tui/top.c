@@ -129,6 +129,7 @@ read_time(struct top *t)
 		uint64_t shared = ctx_now(t->ctx);
 
 		t->now.wall_s = clock_unix(t->ctx->seg.policy, shared) / 1000000000;
+		t->now.beat_ns = shared;
 		if (!t->paused)
 			t->now.shared_ns = shared;
 	}
