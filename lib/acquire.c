@@ -54,6 +54,7 @@ struct call {
 	size_t n;
 	bool charge;  /* false: peek */
 	bool precise;
+	uint64_t ahead; /* for ctx.ahead */
 	struct item items[RATION_CLAIMS_MAX];
 };
 
@@ -745,6 +746,8 @@ decide(ration_t *r, const ration_claim_t *claims, size_t n, bool charge, ration_
 	c.ctx.seg = seg;
 	c.ctx.policy = &c.policy;
 	c.ctx.writable = true;
+	c.ahead = 0;
+	c.ctx.ahead = &c.ahead;
 	for (size_t k = 0; k < n; k++) {
 		struct item *it = &c.items[k];
 
