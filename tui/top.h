@@ -151,6 +151,7 @@ struct top {
 	uint64_t note_until_ns; /* 0: none */
 
 	uint64_t interval_ns;
+	uint64_t next_look_ns;
 	uint64_t next_read_ns;
 	bool read_soon;    /* at next_read_ns, whatever the model thinks is due */
 	bool filter_moved; /* the selection must be looked for under the new filter */
@@ -167,6 +168,9 @@ extern const struct view_ops view_keys, view_limits, view_detail, view_events, v
     view_help;
 
 /* top.c */
+void top_loop(struct top *t);
+/* Read the clocks into t->now. */
+void top_time(struct top *t);
 void top_show(struct top *t, const struct view_ops *view);
 void top_back(struct top *t);
 /* A line for the user at the bottom, for some seconds. */
