@@ -4,7 +4,6 @@
 # Installs into an empty directory and builds there with pkg-config alone:
 # examples/api-server.c against the shared library, the same statically, and a
 # C++ program.  Nothing but ration.h may be needed, nor libc be exceeded.
-# shellcheck disable=SC2016 # backquotes of Markdown
 set -euo pipefail
 source=$(cd "${1:?source root}" && pwd)
 build=$(cd "${2:?build root}" && pwd)
