@@ -92,7 +92,7 @@ open_top() { # COLUMNS LINES [environment...] -- [options]
 	tm kill-server 2>/dev/null || true
 	socket=${socket%.*}.$((++opened)) # a server that is leaving does not take new sessions
 	tm new-session -d -x "$cols" -y "$lines" \
-		"env RATION_TOP_FRAMES=1 LC_ALL=C.UTF-8 ${env[*]} ration top $*; echo status=\$?; exec cat"
+		"env RATION_TOP_FRAMES=1 LC_ALL=C.UTF-8 ${env[*]} ${command:-ration top} $*; echo status=\$?; exec cat"
 	expect 'LIVE|STALE|deny' 'the dashboard did not come up'
 }
 limit_of() { ration --json show "$1" "$2" | jq -r .limit_units; }
@@ -235,6 +235,40 @@ press u
 expect '\[Undo ok\]'
 equal 'the limit after its undo' "$(limit_of api user:1)" 300
 
+# ---- a plan, too; and ten times as much ----
+press 1
+press '\'
+press /
+text 'clinic'
+press Enter
+expect '^> clinic:7'
+press e
+expect 'plan growth \(1 key\)'
+text '3M/month'
+press Tab Space
+expect '\[plan growth'
+text y
+expect "Type the limit's name"
+text tokens
+press Tab
+text y
+expect '\[Edit ok\] tokens growth 2.5M/month -> 3M/month'
+equal "the plan's limit" "$(limit_of tokens clinic:7)" 3000000
+press u
+expect '\[Undo ok\]'
+equal "the plan's limit after its undo" "$(limit_of tokens clinic:7)" 2500000
+press e
+expect 'Now +2.5M/month'
+expect_not 'Confirm' 'the name is wanted for a change of one key'
+text '26M/month'
+expect 'Confirm' 'ten times as much does not want the name'
+press Escape
+press /
+press C-u
+text 'user:8'
+press Enter
+expect '^> user:8'
+
 # ---- events and audit ----
 press 5
 expect '[0-9:]{8}  .*api'
@@ -372,6 +406,14 @@ expect ' rw .*LIVE'
 press Escape
 press q
 expect 'status=0' 'q'
+
+# ---- without a command it is the dashboard; ended from outside it gives the terminal back ----
+command=ration open_top 80 24 --
+expect '^  KEY +LIMIT'
+shell=$(tm display-message -p '#{pane_pid}')
+read -r child _ <"/proc/$shell/task/$shell/children"
+kill -TERM "$child"
+expect 'status='
 
 # ---- for those who may not, or do not want to ----
 open_top 80 24 -- --readonly
