@@ -411,8 +411,8 @@ expect 'status=0' 'q'
 command=ration open_top 80 24 --
 expect '^  KEY +LIMIT'
 shell=$(tm display-message -p '#{pane_pid}')
-read -r child _ <"/proc/$shell/task/$shell/children"
-kill -TERM "$child"
+child=$(cat "/proc/$shell/task/$shell/children")
+kill -TERM "${child%% *}"
 expect 'status='
 
 # ---- for those who may not, or do not want to ----
