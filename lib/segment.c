@@ -189,7 +189,7 @@ check_policy(const struct segment *seg)
 static int
 attach(const struct paths *p, bool writable, bool owner, struct segment *seg)
 {
-	void *map;
+	void *map = NULL;
 	int e;
 
 	memset(seg, 0, sizeof(*seg));
@@ -245,6 +245,17 @@ segment_detach(struct segment *seg)
 	if (seg->head != NULL)
 		(void)munmap(seg->head, seg->bytes);
 	memset(seg, 0, sizeof(*seg));
+}
+
+void
+segment_blank(const struct segment *seg)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+
+	if (seg->policy != NULL)
+		(void)mmap(seg->policy, seg->policy_bytes, PROT_READ, flags, -1, 0);
+	if (seg->head != NULL)
+		(void)mmap(seg->head, seg->bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
 }
 
 /* ---- creating ---- */
