@@ -9,6 +9,7 @@
 #include "model.h"
 #include "report.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -146,8 +147,10 @@ on_start(struct reader *r, const yaml_event_t *e)
 static void
 on_end(struct reader *r)
 {
-	struct node *n = r->stack[--r->depth];
+	struct node *n;
 
+	assert(r->depth > 0); /* libyaml gives no end without its start */
+	n = r->stack[--r->depth];
 	if (n->kind == NODE_MAP)
 		n->len /= 2;
 	for (uint32_t i = 0; i < r->nanchors; i++)

@@ -542,8 +542,12 @@ key_is(const word_t *s, const struct short_key *k, size_t len)
 	    && (len <= 24 || word_load(&s[SLOT_KEY + 3]) == k->w[3]);
 }
 
-/* mapping(8) slot(32) */
-#define HINT_PLACE(seg, slot) ((uint64_t)(seg)->id << 56 | (slot))
+/*
+ * mapping(8, of its number) 1 slot(32).  Numbers recur; then the key is compared in a slot of
+ * the mapping that it is now.
+ */
+#define HINT_PLACE(seg, slot) ((uint64_t)(seg)->id << 56 | UINT64_C(1) << 55 | (slot))
+#define HINT_FITS(hint, seg) ((hint) >> 55 == (((uint64_t)(seg)->id & 0xff) << 1 | 1))
 
 /* Is this the limit's name?  It may be read while it is being rewritten: any bytes. */
 SHORT bool
@@ -577,7 +581,7 @@ hint_holds(struct plain *p, const struct policy_area *a, uint64_t hint, const ch
 	uint64_t n = hint & UINT32_MAX, state, link;
 	word_t *s = segment_slot(p->seg, n);
 
-	if (UNLIKELY(hint >> 56 != p->seg->id || len > KEY_INLINE_WORDS * 8))
+	if (UNLIKELY(!HINT_FITS(hint, p->seg) || n >= p->seg->nslots || len > KEY_INLINE_WORDS * 8))
 		return false;
 	state = word_load(&s[SLOT_STATE]);
 	link = word_load(&s[SLOT_LINK]);
@@ -591,8 +595,6 @@ hint_holds(struct plain *p, const struct policy_area *a, uint64_t hint, const ch
 	p->at = s;
 	return true;
 }
-static_assert(MAPPINGS_MAX < 256, "a mapping's number fits a hint");
-
 /* Not the commonest call: search if the hint did not hold, and remember. */
 static int __attribute__((noinline))
 keyed_any(ration_t *r, const struct segment *seg, const char *limit, const unsigned char *key,

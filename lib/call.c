@@ -525,6 +525,8 @@ call_decide(
 	c.ctx.seg = seg;
 	c.ctx.policy = &c.policy;
 	c.ctx.writable = true;
+	c.ahead = 0;
+	c.ctx.ahead = &c.ahead;
 	for (size_t k = 0; k < n; k++) {
 		struct item *it = &c.items[k];
 

@@ -47,6 +47,7 @@ struct call {
 	size_t n;
 	bool charge; /* false: peek */
 	bool precise;
+	uint64_t ahead; /* for ctx.ahead */
 	struct item items[RATION_CLAIMS_MAX];
 };
 

@@ -37,6 +37,23 @@ scribble(const struct cell_ctx *x)
 	word_count(&x->seg->head->scribbles, 1);
 }
 
+/*
+ * A word that begins after our time, precise as it was: most likely we were stopped since we
+ * read the clock, and others went on.  So the clock is read again.  What is then still
+ * ahead stood there before that reading: a scribble, which may be replaced.
+ */
+static enum look_result
+ahead_of_us(const struct cell_ctx *x, uint64_t w)
+{
+	if (!x->precise || (x->ahead != NULL && *x->ahead != w)) {
+		if (x->ahead != NULL)
+			*x->ahead = w;
+		return LOOK_CLOCK;
+	}
+	scribble(x);
+	return LOOK_FITS;
+}
+
 /* ---- totals ---- */
 
 static uint64_t
@@ -169,11 +186,9 @@ seal_and_sum(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, 
 			}
 			if (!x->writable)
 				break;
-			if (word_kind(w) == W_NARROW && tick_diff(NARROW_TICK(w), tick) > 0) {
-				if (!x->precise)
-					return LOOK_CLOCK;
-				scribble(x);
-			}
+			if (word_kind(w) == W_NARROW && tick_diff(NARROW_TICK(w), tick) > 0
+			    && ahead_of_us(x, w) == LOOK_CLOCK)
+				return LOOK_CLOCK;
 			if (!in_life(x))
 				return LOOK_GONE;
 			if (replace(x, cell, (unsigned)(j % RING_WORDS), w, tag | NARROW_SEAL))
@@ -220,11 +235,9 @@ look_sliding(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, 
 		l->units = NARROW_UNITS(w);
 		if (x->writable)
 			return x->precise ? LOOK_AGAIN : LOOK_CLOCK;
-	} else if (word_kind(w) == W_NARROW && tick_diff(NARROW_TICK(w), tick) > 0
-	    && x->writable) {
-		if (!x->precise)
-			return LOOK_CLOCK;
-		scribble(x);
+	} else if (word_kind(w) == W_NARROW && tick_diff(NARROW_TICK(w), tick) > 0 && x->writable
+	    && ahead_of_us(x, w) == LOOK_CLOCK) {
+		return LOOK_CLOCK;
 	}
 	l->used = sum + l->units;
 	return LOOK_FITS;
@@ -253,6 +266,10 @@ look_wide(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, str
 	if ((w & ~WIDE_MAX) == l->tag
 	    || (word_kind(w) == W_CLOSED && CLOSED_OF(l->tag | WIDE_UNITS(w)) == w))
 		l->units = WIDE_UNITS(w);
+	else if (word_kind(w) == W_WIDE && x->writable
+	    && ((WIDE_TICK(w) - WIDE_TICK(l->tag)) & WIDE_MASK) < WIDE_MASK / 2
+	    && ahead_of_us(x, w) == LOOK_CLOCK)
+		return LOOK_CLOCK;
 	l->used = l->units;
 	return LOOK_FITS;
 }
@@ -276,9 +293,8 @@ look_bucket(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, u
 	else if (word_kind(w) == W_TATX) /* closed too late by a converter */
 		tat = (w & (TAT_MASK >> 1)) << 1;
 	if (tat > now && tat - now > TAT_AHEAD_MAX) {
-		if (!x->precise)
+		if (ahead_of_us(x, w) == LOOK_CLOCK)
 			return LOOK_CLOCK;
-		scribble(x);
 		tat = 0;
 	}
 	/*

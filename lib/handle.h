@@ -1,7 +1,10 @@
 /*
  * handle.h - a ration_t: one mapping at a time, this process's clock.
  *
- * A replaced mapping is kept until ration_close(): another thread may be in it.
+ * The addresses of a replaced mapping are kept until ration_close(): another thread may be in
+ * it.  Its memory is not, or each old segment would stay in memory as long as the process:
+ * once the segment after it was replaced too, zeros take its place.  Whoever is still in
+ * there (stopped since two segments ago) finds no policy.
  */
 #ifndef RATION_HANDLE_H
 #define RATION_HANDLE_H
@@ -12,18 +15,20 @@
 #define HINTS 1024u
 #define EPOCHS 64u
 
-#define MAPPINGS_MAX 16u /* segments that one handle lives to see */
+struct mapping {
+	struct segment seg;
+	struct mapping *older;
+};
 
 struct ration {
 	struct segment *_Atomic seg; /* NULL: detached */
 	struct clock clock;
 	struct paths paths;
 	unsigned flags;
-	_Atomic uint32_t mappings;         /* of maps[], ever attached */
 	_Atomic uint64_t last_try_ns;      /* coarse time of the last attempt to attach */
 	_Atomic uint32_t attaching;        /* 1: a thread is at it; nobody waits for it */
 	_Atomic uint64_t degraded;         /* decisions made without a segment */
-	struct segment maps[MAPPINGS_MAX];
+	struct mapping *maps; /* newest first; touched by the thread that attaches */
 	/*
 	 * Guesses, each checked against shared memory or the clock before it is used; so they may
 	 * be of any age or wrong.  What they save is not work but waiting: a processor that has

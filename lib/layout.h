@@ -123,6 +123,14 @@
  *	RETIRING -> GONE every word was blanked     (CAS, rationd)
  *	GONE -> FREE     unlinked, recorded, new birth (rationd)
  *	MAKING, READY -> GONE  half-made for 2 s    (rationd)
+ *	MAKING -> EXTRA  the rest of a long key stands in it   (CAS, adder)
+ *	EXTRA -> GONE    with its owner, or 2 s old and nobody's (rationd)
+ *
+ * The link of an extra slot names its owner and that life of it, so that what a killed
+ * adder, or one that came second, leaves behind is found, and an extra slot is
+ * only ever freed with the key whose bytes it holds:
+ *
+ *	link    owner+1(28) 111111111111 owner's birth mod 2^24(24)
  *
  * Key words are written by CAS from a filler made of the segment's secret, the
  * slot and its birth, so an adder that was stopped for long cannot write into
@@ -379,6 +387,10 @@ enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2 };
 #define LINK_LEN(w) ((uint32_t)((w) >> 16 & 0xff))
 #define LINK_LIMIT(w) ((uint32_t)((w) & 0xffff))
 #define LINK_IDENT(w) ((w) & ((UINT64_C(1) << 24) - 1)) /* key length and limit */
+
+/* ---- link of an extra slot: owner+1(28) ones(12) birth(24); never that of a key ---- */
+#define EXTRA_LINK(owner, birth) \
+	(((uint64_t)(owner) + 1) << 36 | UINT64_C(0xfff) << 24 | ((birth) & UINT64_C(0xffffff)))
 
 /* ---- resolved: version(32) ruleset(32) ---- */
 #define RESOLVED_WORD(version, ruleset) ((uint64_t)(version) << 32 | (ruleset))

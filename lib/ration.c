@@ -76,30 +76,35 @@ outdated(const struct segment *seg)
 static int
 attach_locked(struct ration *r)
 {
-	uint32_t n = atomic_load_explicit(&r->mappings, memory_order_relaxed);
-	struct segment *cur = atomic_load_explicit(&r->seg, memory_order_relaxed);
+	struct segment *cur = atomic_load_explicit(&r->seg, memory_order_relaxed), *seg;
+	struct mapping *m = calloc(1, sizeof(*m));
 	struct policy_ref p;
-	struct segment *seg;
 	int e;
 
-	if (n >= MAPPINGS_MAX)
+	if (m == NULL)
 		return RATION_ENOMEM;
-	seg = &r->maps[n];
+	seg = &m->seg;
 	e = segment_attach(&r->paths, true, seg);
 	if (e != 0)
-		return e;
+		goto fail;
 	if (!policy_current(seg->policy, &p))
 		e = RATION_ENOTREADY;
 	else if (cur != NULL && seg->head->id == cur->head->id)
 		e = RATION_ENOTREADY; /* still the retired one */
 	if (e != 0) {
 		segment_detach(seg);
-		return e;
+		goto fail;
 	}
-	seg->id = n + 1;
-	atomic_store_explicit(&r->mappings, n + 1, memory_order_relaxed);
+	seg->id = cur != NULL ? cur->id + 1 : 1;
+	m->older = r->maps;
+	r->maps = m;
+	if (m->older != NULL && m->older->older != NULL)
+		segment_blank(&m->older->older->seg);
 	atomic_store_explicit(&r->seg, seg, memory_order_release);
 	return 0;
+fail:
+	free(m);
+	return e;
 }
 
 static int
@@ -183,7 +188,7 @@ ration_open(const char *instance, unsigned flags, ration_t **out)
 void
 ration_close(ration_t *r)
 {
-	uint32_t n;
+	struct mapping *m;
 
 	if (r == NULL)
 		return;
@@ -194,9 +199,11 @@ ration_close(ration_t *r)
 			break;
 		}
 	(void)pthread_mutex_unlock(&handles_lock);
-	n = atomic_load_explicit(&r->mappings, memory_order_relaxed);
-	for (uint32_t i = 0; i < n; i++)
-		segment_detach(&r->maps[i]);
+	while ((m = r->maps) != NULL) {
+		r->maps = m->older;
+		segment_detach(&m->seg);
+		free(m);
+	}
 	free(r);
 }
 

@@ -251,6 +251,17 @@ segment_detach(struct segment *seg)
 	memset(seg, 0, sizeof(*seg));
 }
 
+void
+segment_blank(const struct segment *seg)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+
+	if (seg->policy != NULL)
+		(void)mmap(seg->policy, seg->policy_bytes, PROT_READ, flags, -1, 0);
+	if (seg->head != NULL)
+		(void)mmap(seg->head, seg->bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+}
+
 /* ---- creating ---- */
 
 /* A file under a temporary name, allocated and mapped.  -1: err says why. */

@@ -60,6 +60,8 @@ struct segment_size {
 /* Attach.  0 or RATION_ENOSEG ...; *seg is zeroed on failure. */
 int segment_attach(const struct paths *p, bool writable, struct segment *seg);
 void segment_detach(struct segment *seg);
+/* Give the memory back, keep the addresses: zeros of our own stand there. */
+void segment_blank(const struct segment *seg);
 /*
  * Create both objects (rationd).  gid: group that may use the counters, or
  * (unsigned)-1.  err: what failed, for people.

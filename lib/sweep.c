@@ -139,7 +139,10 @@ free_extras(const struct sweeper *w, uint64_t slot)
 			continue;
 		e = segment_slot(w->seg, ref - 1);
 		state = word_load(&e[SLOT_STATE]);
-		if (STATE_ST(state) != ST_EXTRA)
+		/* A predecessor may have been killed after it had freed this one. */
+		if (STATE_ST(state) != ST_EXTRA
+		    || word_load(&e[SLOT_LINK])
+			!= EXTRA_LINK(slot, STATE_BIRTH(word_load(&s[SLOT_STATE]))))
 			continue;
 		store(&e[SLOT_STATE],
 		    STATE_WORD(STATE_BIRTH(state), STATE_ATTEMPT(state), ST_GONE));
@@ -215,6 +218,54 @@ sweep_halfmade(struct sweeper *w, uint64_t slot, uint64_t state)
 	}
 }
 
+/* Does the extra slot hold bytes of a key, or of one that is being added? */
+static bool
+owned(const struct sweeper *w, uint64_t slot)
+{
+	uint64_t link = word_load(&segment_slot(w->seg, slot)[SLOT_LINK]), refs, state;
+	uint64_t owner = LINK_NEXT(link) - 1;
+	const word_t *s;
+
+	if (owner >= w->seg->nslots)
+		return false;
+	s = segment_slot(w->seg, owner);
+	state = word_load(&s[SLOT_STATE]);
+	if (link != EXTRA_LINK(owner, STATE_BIRTH(state)))
+		return false;
+	switch (STATE_ST(state)) {
+	case ST_MAKING:
+	case ST_READY:
+		return true;
+	case ST_LIVE:
+	case ST_RETIRING:
+	case ST_GONE:
+		/* One of two tries to write the same key may have been given up. */
+		refs = word_load(&s[SLOT_KEY + KEY_INLINE_WORDS - 1]);
+		return LINK_LEN(word_load(&s[SLOT_LINK])) > KEY_INLINE_WORDS * 8
+		    && (refs >> 32 == slot + 1 || (refs & UINT32_MAX) == slot + 1);
+	default:
+		return false;
+	}
+}
+
+/* What an adder left that was killed, or came second: nobody will ask for it. */
+static void
+sweep_extra(struct sweeper *w, uint64_t slot, uint64_t state)
+{
+	word_t *s = segment_slot(w->seg, slot);
+	uint64_t gone = STATE_WORD(STATE_BIRTH(state), w->tick, ST_GONE);
+
+	if (owned(w, slot) || tick_diff(w->tick, STATE_ATTEMPT(state)) < HALFMADE_TICKS) {
+		w->s->live++;
+		return;
+	}
+	if (word_cas(&s[SLOT_STATE], state, gone)) {
+		w->s->halfmade++;
+		word_count(&w->seg->head->halfmade, 1);
+		finish_gone(w, slot);
+	}
+}
+
 static bool
 all_idle(struct sweeper *w)
 {
@@ -282,7 +333,7 @@ sweep_slot(struct sweeper *w, uint64_t slot)
 		finish_gone(w, slot);
 		return;
 	case ST_EXTRA:
-		w->s->live++;
+		sweep_extra(w, slot, state);
 		return;
 	default:
 		/* A scribble: nobody can have it. */

@@ -293,10 +293,10 @@ abandon(const struct segment *seg, uint64_t slot, uint64_t birth)
  * fails instead of writing into another life.
  */
 static uint64_t
-write_extra(const struct segment *seg, uint64_t home, const unsigned char *b, size_t len,
-    uint64_t tick)
+write_extra(const struct segment *seg, uint64_t owner, uint64_t owner_birth,
+    const unsigned char *b, size_t len, uint64_t tick)
 {
-	uint64_t birth, slot = allocate(seg, home, tick, &birth);
+	uint64_t birth, slot = allocate(seg, owner, tick, &birth);
 	word_t *s;
 
 	if (slot == NO_SLOT)
@@ -310,7 +310,9 @@ write_extra(const struct segment *seg, uint64_t home, const unsigned char *b, si
 			return 0;
 		}
 	}
-	if (!word_cas(&s[SLOT_STATE], STATE_WORD(birth, tick, ST_MAKING),
+	if (!word_cas(&s[SLOT_LINK], slot_initial(seg, slot, birth, SLOT_LINK),
+		EXTRA_LINK(owner, owner_birth))
+	    || !word_cas(&s[SLOT_STATE], STATE_WORD(birth, tick, ST_MAKING),
 		STATE_WORD(birth, tick, ST_EXTRA)))
 		return 0;
 	return slot + 1;
@@ -343,9 +345,10 @@ write_key(const struct segment *seg, uint64_t slot, uint64_t birth, const struct
 			return false;
 	len -= inline_bytes;
 	first = len < extra_bytes(seg) ? len : extra_bytes(seg);
-	a = write_extra(seg, slot, id->key + inline_bytes, first, tick);
+	a = write_extra(seg, slot, birth, id->key + inline_bytes, first, tick);
 	if (a != 0 && first < len)
-		b = write_extra(seg, slot, id->key + inline_bytes + first, len - first, tick);
+		b = write_extra(
+		    seg, slot, birth, id->key + inline_bytes + first, len - first, tick);
 	if (a == 0 || (first < len && b == 0)) {
 		/* What was taken is an EXTRA nobody refers to: rationd finds it. */
 		return false;

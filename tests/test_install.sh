@@ -82,5 +82,21 @@ c++ -std=c++11 -Wall -Wextra -Wno-missing-field-initializers -Werror -x c++ "$tm
 	"${cflags[@]}" "${libs[@]}" || c++ -std=c++20 -x c++ "$tmp/user.cc" -o "$tmp/user" "${cflags[@]}" "${libs[@]}"
 LD_LIBRARY_PATH=$libdir "$tmp/user"
 
+# What README and manual show compiles as it stands, and says what is missing without rationd.
+sed -n '/^```c$/,/^```$/p' "$source/README.md" | sed '1d;$d' >"$tmp/readme.c"
+sed -n '/^\.Bd/,/^\.Ed/p' "$source/lib/ration.3" | sed '1d;/^\.Ed/,$d;s/\\e/\\/g' >"$tmp/manual.c"
+for program in readme manual; do
+	grep -q 'ration_acquire(' "$tmp/$program.c" || die "the example of the $program was not found"
+	"${cc[@]}" -Wall -Wextra -Werror "$tmp/$program.c" -o "$tmp/$program" "${cflags[@]}" "${libs[@]}"
+	status=0
+	said=$(RATION_DIR=/nonexistent LD_LIBRARY_PATH=$libdir "$tmp/$program" 2>&1) || status=$?
+	[[ $status == 3 && $said == *rationd* ]] ||
+		die "the example of the $program without rationd: found status $status, '$said'"
+done
+sed -n '/^```yaml$/,/^```$/p' "$source/README.md" | sed '1d;$d' >"$tmp/readme.yaml"
+for policy in "$tmp/readme.yaml" "$source/examples/ration.yaml"; do
+	"$build/daemon/rationd" -n -f "$policy" || die "$policy: refused by rationd -n"
+done
+
 [[ -n $(find "$tmp/root" -path '*/man3/ration.3*') ]] || die 'ration.3 was not installed'
 printf 'test_install: ok\n'

@@ -234,7 +234,11 @@ stage_open(int lines, int cols, bool ascii)
 	st->t.daemon.up = st->t.daemon.may_change = true;
 	st->t.daemon.uptime_s = 12 * 86400 + 3 * 3600 + 77;
 	st->t.interval_ns = UINT64_C(2000000000);
-	st->t.now = (struct moment) { UINT64_C(100000000000), SHARED_NS, NOW_S };
+	st->t.now = (struct moment) { .mono_ns = UINT64_C(100000000000),
+		.shared_ns = SHARED_NS,
+		.beat_ns = SHARED_NS,
+		.wall_s = NOW_S };
+	st->t.daemon.status_ns = st->t.now.mono_ns;
 	set_screen(st, lines, cols, ascii);
 	top_read(&st->t, READ_NOW);
 	frame_draw(&st->t);
@@ -428,6 +432,44 @@ test_golden_dialog(void **state)
 	set_screen(st, 8, 40, true);
 	press(st, "");
 	golden(st, "edit-40x8");
+	stage_close(st);
+}
+
+static void
+test_golden_lists(void **state)
+{
+	struct stage *st = stage_open(24, 80, false);
+	struct limit_line *l = calloc(LIMITS_MAX, sizeof(*l));
+
+	st->t.limits = l;
+	st->t.nlimits = 2;
+	l[0] = (struct limit_line) { .id = 3,
+		.name = "login",
+		.rates = "100/min",
+		.origin = "ration.yaml:12",
+		.denied_nokey = 77 };
+	l[1] = (struct limit_line) { .id = 5,
+		.name = "api",
+		.rates = "300/min, 30/s",
+		.mode = MODE_OBSERVE,
+		.observed = 12345 };
+	st->t.model.limits[3].keys = 90210;
+	st->t.model.limits[3].over = 37;
+	st->t.model.limits[3].deny_s = 41.2F;
+	press(st, "2j");
+	golden(st, "limits-80x24");
+	st->t.nevents = 1;
+	st->t.events[0].when = NOW_S - 60;
+	snprintf(st->t.events[0].text, sizeof(st->t.events[0].text),
+	    "set api\033[2J 300/min -> 350/min");
+	press(st, "5");
+	golden(st, "events-80x24");
+	st->t.audit = json_pack("[{s:i,s:I,s:s,s:s,s:s,s:s,s:s,s:s}, {s:i,s:I,s:s,s:s,s:s}]", "id",
+	    1, "when", (json_int_t)NOW_S - 90, "who", "ann", "action", "set", "target", "api",
+	    "old", "300/min", "new", "350/min", "reason", "load\033[1m test", "id", 2, "when",
+	    (json_int_t)NOW_S - 80, "who", "bob", "action", "reset", "target", "api user:8");
+	press(st, "6");
+	golden(st, "audit-80x24");
 	stage_close(st);
 }
 
@@ -825,6 +867,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_golden_keys),
 		cmocka_unit_test(test_golden_states),
 		cmocka_unit_test(test_golden_dialog),
+		cmocka_unit_test(test_golden_lists),
 		cmocka_unit_test(test_selection_is_a_key),
 		cmocka_unit_test(test_top_follows_nothing_unasked),
 		cmocka_unit_test(test_pause_stands_still),

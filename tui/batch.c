@@ -16,7 +16,7 @@ static void
 take_time(struct top *t)
 {
 	t->now.mono_ns = mono_now();
-	t->now.shared_ns = ctx_now(t->ctx);
+	t->now.shared_ns = t->now.beat_ns = ctx_now(t->ctx);
 	t->now.wall_s = clock_unix(t->ctx->seg.policy, t->now.shared_ns) / 1000000000;
 }
 

@@ -101,10 +101,10 @@ text_units(uint64_t n, char *buf, size_t size)
 
 	if (n < 10000)
 		return snprintf(buf, size, "%u", (unsigned)n);
-	while (v >= 999.5 && i < 5) {
+	do {
 		v /= 1000;
 		i++;
-	}
+	} while (v >= 999.5 && i < 5);
 	/* Rounded down: 9.999M left is not 10M left. */
 	double step = v >= 100 ? 1 : v >= 10 ? 10 : 100;
 	v = floor(v * step + 1e-9) / step;

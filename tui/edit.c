@@ -93,6 +93,8 @@ allowed(struct top *t)
 {
 	if (t->readonly)
 		top_note(t, LOOK_WARN, "read-only: started with --readonly");
+	else if (!t->daemon.up && t->model.seg->head != NULL && daemon_beats(t))
+		top_note(t, LOOK_WARN, "read-only: %s", t->daemon.why);
 	else if (!t->daemon.up)
 		top_note(t, LOOK_WARN, "rationd is not there: nothing can be changed now");
 	else if (!t->daemon.may_change)

@@ -90,6 +90,10 @@ state_word(const struct top *t, int *look)
 		*look = LOOK_WARN | LOOK_REVERSE;
 		return t->daemon.up ? "PAUSED" : "PAUSED no rationd";
 	}
+	if (!t->daemon.up && t->model.seg->head != NULL && daemon_beats(t)) {
+		*look = LOOK_WARN;
+		return "LIVE no socket";
+	}
 	if (!t->daemon.up) {
 		*look = LOOK_BAD | LOOK_REVERSE;
 		return "STALE no rationd";
@@ -125,7 +129,9 @@ head_who(struct top *t, int y)
 	part_add(p, &n, 70, frame_may_change(t) ? LOOK_WARN : LOOK_PLAIN, "%s",
 	    frame_may_change(t) ? "rw" : "ro");
 	if (t->daemon.up) {
-		text_span(t->daemon.uptime_s, up, sizeof(up));
+		text_span(t->daemon.uptime_s +
+			(int64_t)((t->now.mono_ns - t->daemon.status_ns) / 1000000000),
+		    up, sizeof(up));
 		part_add(p, &n, 40, LOOK_PLAIN, "up %s", up);
 	}
 	part_add(p, &n, 30, LOOK_PLAIN, "every %.1fs", (double)t->interval_ns / 1e9);

@@ -3,17 +3,32 @@
  *
  * Two connections: one for requests, one on which events arrive.  When
  * either breaks the daemon counts as down, the dashboard goes on from the mapping,
- * and a connection is tried again once a second.  No call may hold the screen up
- * for longer than CALL_TIMEOUT_MS.
+ * and a connection is tried again once a second.
+ *
+ * A call waits CALL_TIMEOUT_MS at most, and none is made to a rationd whose beat in the
+ * segment has stopped: a stopped one would hold the screen up again and again.
  */
 #include "top.h"
 
 #include <string.h>
 
-#define CALL_TIMEOUT_MS 2000
+#define CALL_TIMEOUT_MS 1000
+#define BEAT_NS UINT64_C(3000000000) /* rationd beats ten times a second */
 #define RETRY_NS UINT64_C(1000000000)
 #define STATUS_NS UINT64_C(5000000000)
 #define EVENTS_A_TURN 100
+
+bool
+daemon_beats(const struct top *t)
+{
+	const struct segment *seg = t->model.seg;
+	uint64_t beat;
+
+	if (seg == NULL || seg->head == NULL)
+		return true;
+	beat = atomic_load_explicit(&seg->head->daemon_beat, memory_order_relaxed);
+	return beat + BEAT_NS >= t->now.beat_ns;
+}
 
 void
 daemon_close(struct top *t)
@@ -32,6 +47,7 @@ static void
 daemon_down(struct top *t)
 {
 	daemon_close(t);
+	snprintf(t->daemon.why, sizeof(t->daemon.why), "the connection broke");
 	t->daemon.next_try_ns = t->now.mono_ns + RETRY_NS;
 }
 
@@ -60,7 +76,7 @@ daemon_call(struct top *t, const char *method, json_t *params, struct rpc_error 
 	return NULL;
 }
 
-static void
+static bool
 read_status(struct top *t)
 {
 	struct daemon_state *d = &t->daemon;
@@ -70,10 +86,32 @@ read_status(struct top *t)
 	d->next_status_ns = t->now.mono_ns + STATUS_NS;
 	rpc_error_clear(&e);
 	if (status == NULL)
-		return;
+		return false;
 	d->uptime_s = json_integer_value(json_object_get(status, "uptime_s"));
+	d->status_ns = t->now.mono_ns;
 	d->may_change = !json_is_true(json_object_get(status, "readonly"));
 	json_decref(status);
+	return true;
+}
+
+static void
+open_watch(struct top *t)
+{
+	struct daemon_state *d = &t->daemon;
+	struct rpc_error e = { 0 };
+	json_t *answer = NULL;
+
+	if (client_open(&d->watch, &t->ctx->paths, &e) != 0) {
+		d->watch.fd = -1;
+	} else {
+		d->watch.timeout_ms = CALL_TIMEOUT_MS;
+		if (client_call(&d->watch, "watch", NULL, &answer, &e) != 0) {
+			client_close(&d->watch);
+			d->watch.fd = -1;
+		}
+	}
+	json_decref(answer);
+	rpc_error_clear(&e);
 }
 
 static void
@@ -81,28 +119,19 @@ try_open(struct top *t)
 {
 	struct daemon_state *d = &t->daemon;
 	struct rpc_error e = { 0 };
-	json_t *answer = NULL;
 
 	d->next_try_ns = t->now.mono_ns + RETRY_NS;
 	if (client_open(&d->calls, &t->ctx->paths, &e) != 0) {
 		d->calls.fd = -1;
+		snprintf(d->why, sizeof(d->why), "%.127s", e.text);
 		rpc_error_clear(&e);
 		return;
 	}
 	d->calls.timeout_ms = CALL_TIMEOUT_MS;
+	if (!read_status(t))
+		return;
 	d->up = true;
-	if (client_open(&d->watch, &t->ctx->paths, &e) == 0) {
-		d->watch.timeout_ms = CALL_TIMEOUT_MS;
-		if (client_call(&d->watch, "watch", NULL, &answer, &e) != 0) {
-			client_close(&d->watch);
-			d->watch.fd = -1;
-		}
-		json_decref(answer);
-	} else {
-		d->watch.fd = -1;
-	}
-	rpc_error_clear(&e);
-	read_status(t);
+	open_watch(t);
 }
 
 static void
@@ -147,7 +176,9 @@ daemon_turn(struct top *t)
 {
 	struct daemon_state *d = &t->daemon;
 
-	if (!d->up && t->now.mono_ns >= d->next_try_ns)
+	if (d->up && !daemon_beats(t))
+		daemon_down(t);
+	if (!d->up && t->now.mono_ns >= d->next_try_ns && daemon_beats(t))
 		try_open(t);
 	if (d->up && d->watch.fd >= 0)
 		read_events(t);

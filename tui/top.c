@@ -1,30 +1,25 @@
 /*
- * top.c - the dashboard: options, the loop, and where each key goes.
+ * top.c - the dashboard: the loop, what is read when, and where each key goes.
  *
  * The loop waits for a key, for rationd, or for the next reading, whichever comes
- * first; then everything is drawn from what is known.  Drawing and scanning are
- * apart: keys answer at once however many slots there are.
+ * first; then everything is drawn from what is known.  Scanning is apart from
+ * drawing and takes at most a third of the time: with a million keys in use a scan
+ * lasts a quarter of a second, and keys pressed meanwhile are answered after it.
  *
  * With $RATION_TOP_FRAMES set every frame's number goes to the terminal's title, so
  * that a test can wait for a frame instead of sleeping.
  */
 #include "top.h"
 
-#include <errno.h>
-#include <getopt.h>
-#include <locale.h>
-#include <math.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define INTERVAL_NS UINT64_C(2000000000)
 #define INTERVAL_MIN_NS UINT64_C(1000000000)
 #define INTERVAL_MAX_NS UINT64_C(60000000000)
 #define NOTE_NS UINT64_C(10000000000)
+#define LOOK_NS UINT64_C(1000000000) /* between looks for another segment */
 #define SOON_NS UINT64_C(250000000)
 #define KEYS_A_FRAME 64
 
@@ -121,34 +116,29 @@ top_read(struct top *t, enum reading when)
 		t->view->read(t);
 }
 
-static void
-read_time(struct top *t)
+void
+top_time(struct top *t)
 {
 	t->now.mono_ns = mono_now();
 	if (t->ctx->attached) {
 		uint64_t shared = ctx_now(t->ctx);
 
 		t->now.wall_s = clock_unix(t->ctx->seg.policy, shared) / 1000000000;
+		t->now.beat_ns = shared;
 		if (!t->paused)
 			t->now.shared_ns = shared;
 	}
 }
 
-/* The segment was replaced: take the new one, or stay with the old as long as there is none. */
 static void
-follow_segment(struct top *t)
+take_segment(struct top *t, struct ctx *fresh)
 {
-	struct ctx fresh = *t->ctx;
+	enum column sort = t->model.sort;
+	bool invert = t->model.invert, hide_idle = t->model.hide_idle;
 
-	if (atomic_load_explicit(&t->ctx->seg.head->retired, memory_order_acquire) == 0)
-		return;
-	fresh.attached = false;
-	memset(&fresh.seg, 0, sizeof(fresh.seg));
-	if (ctx_attach_quiet(&fresh) != 0)
-		return;
 	model_free(&t->model);
 	ctx_detach(t->ctx);
-	*t->ctx = fresh;
+	*t->ctx = *fresh;
 	memset(&t->keys.sel, 0, sizeof(t->keys.sel));
 	t->keys.nkept = 0;
 	if (model_init(&t->model, &t->ctx->seg, true) != 0) {
@@ -156,10 +146,40 @@ follow_segment(struct top *t)
 		return;
 	}
 	t->model.filter = t->filter;
-	t->model.hide_idle = t->model.count_over = true;
+	t->model.sort = sort;
+	t->model.invert = invert;
+	t->model.hide_idle = hide_idle;
+	t->model.count_over = true;
+	t->dialog_open = false;
 	t->view = &view_keys;
 	t->view->open(t);
+	t->next_read_ns = 0;
+	top_time(t);
 	top_note(t, LOOK_WARN, "the segment was replaced: attached to the new one");
+}
+
+/*
+ * Was the segment replaced?  Marked retired, or, with a rationd that does not beat in it any
+ * more, another one stands under its name.  Until there is one the old is shown.
+ */
+static void
+follow_segment(struct top *t)
+{
+	struct ctx fresh = *t->ctx;
+
+	if (t->now.mono_ns < t->next_look_ns ||
+	    (atomic_load_explicit(&t->ctx->seg.head->retired, memory_order_acquire) == 0 &&
+		daemon_beats(t)))
+		return;
+	t->next_look_ns = t->now.mono_ns + LOOK_NS;
+	fresh.attached = false;
+	memset(&fresh.seg, 0, sizeof(fresh.seg));
+	if (ctx_attach_quiet(&fresh) != 0)
+		return;
+	if (fresh.seg.head->id == t->ctx->seg.head->id)
+		ctx_detach(&fresh);
+	else
+		take_segment(t, &fresh);
 }
 
 bool
@@ -332,16 +352,16 @@ turn_keys(struct top *t)
 			t->quit = true;
 			return;
 		}
-		read_time(t);
+		top_time(t);
 		top_key(t, key);
 	}
 }
 
-static void
-loop(struct top *t)
+void
+top_loop(struct top *t)
 {
 	while (!t->quit) {
-		read_time(t);
+		top_time(t);
 		follow_segment(t);
 		daemon_turn(t);
 		if ((!t->paused || t->read_soon) && t->now.mono_ns >= t->next_read_ns) {
@@ -355,215 +375,4 @@ loop(struct top *t)
 		wait_input(t);
 		turn_keys(t);
 	}
-}
-
-static int
-dashboard(struct top *t, bool ascii)
-{
-	t->s = screen_open(NULL, stdin, stdout, ascii);
-	if (t->s == NULL) {
-		complain("the terminal (TERM=%s) cannot be driven; `ration top -b` needs none",
-		    getenv("TERM") ? getenv("TERM") : "");
-		return EXIT_SERVICE;
-	}
-	t->view->open(t);
-	loop(t);
-	screen_close(t->s);
-	return EXIT_OK;
-}
-
-/* ---- options ---- */
-
-static void
-usage(FILE *out)
-{
-	fputs(
-	    "usage: ration top [-b] [-n COUNT] [-d SECONDS] [-s COLUMN] [-f FILTER]\n"
-	    "                  [--rows N] [--idle] [--readonly] [--ascii]\n"
-	    "  -b, --batch        print snapshots instead of a screen (also when the output\n"
-	    "                     is no terminal); --json: one object a snapshot and line\n"
-	    "  -n, --count N      so many snapshots (default 1; 0: until interrupted)\n"
-	    "  -d, --delay S      seconds between readings (default 2, at least 1)\n"
-	    "  -s, --sort COLUMN  as the header or `ration list --sort` names it; -COLUMN inverts\n"
-	    "  -f, --filter EXPR  as `ration list --filter`\n"
-	    "      --rows N       keys in a snapshot (default 50; 0: all)\n"
-	    "      --idle         show idle keys, too\n"
-	    "      --readonly     change nothing, whatever rationd would allow\n"
-	    "      --ascii        no characters beyond ASCII\n",
-	    out);
-}
-
-struct options {
-	struct batch batch;
-	bool batched;
-	bool ascii;
-	bool idle;
-	bool readonly;
-	bool invert;
-	enum column sort;
-	const char *filter;
-};
-
-static bool
-take_number(const char *what, const char *text, double min, double max, double *out)
-{
-	char *end;
-
-	errno = 0;
-	*out = strtod(text, &end);
-	if (errno == 0 && end != text && *end == '\0' && *out >= min && *out <= max)
-		return true;
-	complain("top: %s: %s, expected a number from %g to %g", what, text, min, max);
-	return false;
-}
-
-static bool
-take_sort(struct options *o, const char *text)
-{
-	o->invert = text[0] == '-';
-	text += o->invert;
-	o->sort = column_find(text, strlen(text));
-	if (o->sort == COL_COUNT)
-		complain("top: --sort: no column %s; see `ration list --help`", text);
-	return o->sort != COL_COUNT;
-}
-
-enum { OPT_ROWS = 256, OPT_IDLE, OPT_READONLY, OPT_ASCII };
-
-/* -1: go on; else an exit code. */
-static int
-take_options(int argc, char **argv, struct options *o)
-{
-	static const struct option longs[] = { { "batch", no_argument, NULL, 'b' },
-		{ "count", required_argument, NULL, 'n' },
-		{ "delay", required_argument, NULL, 'd' }, { "sort", required_argument, NULL, 's' },
-		{ "filter", required_argument, NULL, 'f' },
-		{ "rows", required_argument, NULL, OPT_ROWS },
-		{ "idle", no_argument, NULL, OPT_IDLE },
-		{ "readonly", no_argument, NULL, OPT_READONLY },
-		{ "ascii", no_argument, NULL, OPT_ASCII }, { "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 } };
-	double number = 0;
-	int c;
-	bool ok = true;
-
-	optind = 0; /* start anew: the whole program's options were parsed before */
-	while (ok && (c = getopt_long(argc, argv, "bn:d:s:f:h", longs, NULL)) != -1) {
-		switch (c) {
-		case 'b':
-			o->batched = true;
-			break;
-		case 'n':
-			ok = take_number("-n", optarg, 0, 1e9, &number);
-			o->batch.count = (unsigned long)number;
-			break;
-		case 'd':
-			ok = take_number("-d", optarg, 1, 86400, &o->batch.delay_s);
-			break;
-		case 's':
-			ok = take_sort(o, optarg);
-			break;
-		case 'f':
-			o->filter = optarg;
-			break;
-		case OPT_ROWS:
-			ok = take_number("--rows", optarg, 0, 1e9, &number);
-			o->batch.rows = number > 0 ? (size_t)number : SIZE_MAX;
-			break;
-		case OPT_IDLE:
-			o->idle = true;
-			break;
-		case OPT_READONLY:
-			o->readonly = true;
-			break;
-		case OPT_ASCII:
-			o->ascii = true;
-			break;
-		case 'h':
-			usage(stdout);
-			return EXIT_OK;
-		default:
-			usage(stderr);
-			return EXIT_USAGE;
-		}
-	}
-	if (ok && optind < argc) {
-		complain("top: %s: no such argument", argv[optind]);
-		ok = false;
-	}
-	return ok ? -1 : EXIT_USAGE;
-}
-
-static int
-prepare(struct top *t, struct ctx *c, const struct options *o)
-{
-	int rc = ctx_attach(c);
-
-	if (rc != 0)
-		return rc;
-	t->ctx = c;
-	t->view = t->back = t->before_detail = &view_keys;
-	t->daemon.calls.fd = t->daemon.watch.fd = -1;
-	t->readonly = o->readonly;
-	t->interval_ns = (uint64_t)(o->batch.delay_s * 1e9);
-	t->frames_in_title = getenv("RATION_TOP_FRAMES") != NULL;
-	t->events = calloc(EVENTS_KEPT, sizeof(*t->events));
-	if (t->events == NULL || model_init(&t->model, &c->seg, true) != 0) {
-		complain("top: %s", ration_strerror(RATION_ENOMEM));
-		return EXIT_SERVICE;
-	}
-	t->model.sort = o->sort;
-	t->model.invert = o->invert;
-	t->model.hide_idle = !o->idle;
-	t->model.count_over = true;
-	read_time(t);
-	if (o->filter != NULL) {
-		field_set(&t->filter_text, o->filter);
-		if (!top_filter_apply(t)) {
-			complain("top: --filter: %s", t->filter_err);
-			return EXIT_USAGE;
-		}
-	}
-	return EXIT_OK;
-}
-
-static void
-finish(struct top *t)
-{
-	for (size_t i = 0; i < nviews; i++) {
-		if (views[i]->done != NULL)
-			views[i]->done(t);
-	}
-	edit_forget(t);
-	daemon_close(t);
-	if (t->model.seg != NULL)
-		model_free(&t->model);
-	filter_free(t->filter);
-	free(t->events);
-}
-
-int
-top_main(struct ctx *c, int argc, char **argv)
-{
-	struct options o = { .sort = COL_USE, .batch = { .count = 1, .delay_s = 2, .rows = 50 } };
-	struct top *t;
-	int rc = take_options(argc, argv, &o);
-
-	if (rc >= 0)
-		return rc;
-	setlocale(LC_ALL, "");
-	signal(SIGPIPE, SIG_IGN);
-	t = calloc(1, sizeof(*t));
-	if (t == NULL)
-		return EXIT_SERVICE;
-	t->daemon.calls.fd = t->daemon.watch.fd = -1;
-	rc = prepare(t, c, &o);
-	if (rc == EXIT_OK &&
-	    (o.batched || c->json || !isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO)))
-		rc = batch_run(t, &o.batch);
-	else if (rc == EXIT_OK)
-		rc = dashboard(t, o.ascii);
-	finish(t);
-	free(t);
-	return rc;
 }

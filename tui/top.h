@@ -86,9 +86,10 @@ struct daemon_state {
 	struct client calls; /* one request at a time */
 	struct client watch; /* events; its end is how a dead daemon is noticed */
 	bool up;
-	bool may_change; /* rationd says so of this peer */
-	int64_t uptime_s;
-	char version[32];
+	bool may_change;      /* rationd says so of this peer */
+	int64_t uptime_s;     /* at status_ns */
+	uint64_t status_ns;   /* monotonic */
+	char why[128];        /* there is no connection */
 	uint64_t next_try_ns; /* monotonic */
 	uint64_t next_status_ns;
 };
@@ -104,8 +105,9 @@ struct undo {
 
 struct moment {
 	uint64_t mono_ns;
-	uint64_t shared_ns;
-	int64_t wall_s; /* of the instance: its test clock included */
+	uint64_t shared_ns; /* stands still while paused */
+	uint64_t beat_ns;   /* shared time, never paused: for rationd's beat */
+	int64_t wall_s;     /* of the instance: its test clock included */
 };
 
 struct top {
@@ -149,6 +151,7 @@ struct top {
 	uint64_t note_until_ns; /* 0: none */
 
 	uint64_t interval_ns;
+	uint64_t next_look_ns;
 	uint64_t next_read_ns;
 	bool read_soon;    /* at next_read_ns, whatever the model thinks is due */
 	bool filter_moved; /* the selection must be looked for under the new filter */
@@ -165,6 +168,9 @@ extern const struct view_ops view_keys, view_limits, view_detail, view_events, v
     view_help;
 
 /* top.c */
+void top_loop(struct top *t);
+/* Read the clocks into t->now. */
+void top_time(struct top *t);
 void top_show(struct top *t, const struct view_ops *view);
 void top_back(struct top *t);
 /* A line for the user at the bottom, for some seconds. */
@@ -193,6 +199,8 @@ void list_fit(struct list_state *l, size_t n, int lines);
 
 /* service.c: rationd's side */
 void daemon_turn(struct top *t);
+/* Does rationd keep the segment, as far as its beat there tells? */
+bool daemon_beats(const struct top *t);
 /* A call; NULL with a note when it failed.  e may be NULL: then a failure is noted. */
 json_t *daemon_call(struct top *t, const char *method, json_t *params, struct rpc_error *e);
 void daemon_close(struct top *t);

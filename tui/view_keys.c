@@ -230,6 +230,9 @@ keys_move(struct top *t, enum action action)
 		break;
 	case ACT_BOTTOM:
 		at = t->model.matched > 0 ? (size_t)t->model.matched - 1 : 0;
+		if (t->model.matched > WANT_MAX)
+			top_note(t, LOOK_PLAIN,
+			    "the first %d are listed; a filter or I shows others", WANT_MAX);
 		break;
 	default:
 		return false;

@@ -120,7 +120,7 @@ limits_read(struct top *t)
 		n += read_limit_line(t, &p, id, &t->limits[n]);
 	if (!policy_intact(&p))
 		return;
-	t->nlimits = n;
+	t->nlimits = t->limits_list.n = n;
 	if (t->now.mono_ns >= t->model.hold_ns || t->model.hold_ns == 0)
 		qsort_r(t->limits, n, sizeof(*t->limits), by_denials, t);
 	for (size_t i = 0; i < n; i++) {

@@ -75,6 +75,7 @@ events_draw(struct top *t, int y, int lines)
 static bool
 events_key(struct top *t, enum action action)
 {
+	t->events_list.n = events_kept(t);
 	return list_move(&t->events_list, action);
 }
 
@@ -125,6 +126,7 @@ audit_read(struct top *t)
 	if (answer != NULL) {
 		json_decref(t->audit);
 		t->audit = sorted(json_object_get(answer, "entries"));
+		t->audit_list.n = json_array_size(t->audit);
 		t->audit_err[0] = '\0';
 	} else {
 		snprintf(t->audit_err, sizeof(t->audit_err), "%.199s", e.text);

@@ -1,0 +1,122 @@
+/*
+ * test_stale.c - a caller that is stopped right after it has read the clock, for as long as
+ * others need to go on by many sub-windows.  The handle's clock is where it stops: what it
+ * returns is old when it comes back.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "fixture.h"
+
+#define MS UINT64_C(1000000)
+
+struct stop {
+	struct fixture f;
+	ration_t *other;
+	const char *limit;
+	const uint64_t *jumps; /* ns, by which the n-th reading is late; 0: ends */
+	uint64_t taken;        /* by the other meanwhile */
+	uint64_t each;         /* units it tries to take at each stop */
+};
+
+static uint64_t
+slow_clock(void *arg)
+{
+	struct stop *s = arg;
+	uint64_t now = atomic_load(&s->f.now);
+
+	if (*s->jumps != 0) {
+		atomic_store(&s->f.now, now + *s->jumps++);
+		for (uint64_t i = 0; i < s->each; i++)
+			if (ration_acquire(s->other, s->limit, "k", 1, NULL) == RATION_ADMITTED)
+				s->taken++;
+	}
+	return now;
+}
+
+static uint64_t
+take_all(ration_t *r, const char *limit)
+{
+	uint64_t n = 0;
+
+	while (ration_acquire(r, limit, "k", 1, NULL) == RATION_ADMITTED)
+		n++;
+	return n;
+}
+
+/* The stopped caller and the others get no more than the limit within its window. */
+static void
+stopped(const char *yaml, const char *limit, const uint64_t *jumps, uint64_t each, uint64_t units)
+{
+	struct stop s = { .limit = limit, .each = each, .jumps = jumps };
+	uint64_t all;
+	int v;
+
+	fixture_open(&s.f, yaml, 0);
+	s.other = fixture_handle(&s.f);
+	/* The key is there and its words are of a while ago. */
+	assert_int_equal(ration_acquire(s.other, limit, "k", 1, NULL), RATION_ADMITTED);
+	atomic_fetch_add(&s.f.now, 100 * 1000 * MS);
+	s.f.r->clock.fake = slow_clock;
+	s.f.r->clock.fake_arg = &s;
+	v = ration_acquire(s.f.r, limit, "k", 1, NULL);
+	assert_true(v == RATION_ADMITTED || v == RATION_DENIED);
+	all = s.taken + (v == RATION_ADMITTED ? 1 : 0) + take_all(s.other, limit);
+	assert_int_equal(all, units);
+	assert_int_equal(atomic_load(&s.f.seg.head->scribbles), 0);
+	ration_close(s.other);
+	fixture_close(&s.f);
+}
+
+static void
+test_sliding(void **state)
+{
+	static const uint64_t once[] = { 300 * MS, 0 }, twice[] = { 100 * MS, 300 * MS, 0 },
+			      thrice[] = { 100 * MS, 300 * MS, 200 * MS, 0 };
+	static const char yaml[] = "limits: {x: 10/s, y: [10/s, 100/min]}\n";
+
+	(void)state;
+	for (uint64_t each = 1; each <= 10; each++) {
+		stopped(yaml, "x", once, each, 10);
+		stopped(yaml, "x", twice, each, 10);
+		stopped(yaml, "x", thrice, each, 10);
+		stopped(yaml, "y", twice, each, 10);
+		stopped(yaml, "y", thrice, each, 10);
+	}
+}
+
+/* Sixteen fixed windows later the word's place comes round again. */
+static void
+test_fixed(void **state)
+{
+	static const uint64_t twice[] = { 160000 * MS, 160000 * MS, 0 },
+			      once[] = { 160000 * MS, 0 };
+	static const char yaml[] = "limits: {x: 10/10s fixed}\n";
+
+	(void)state;
+	stopped(yaml, "x", once, 7, 10);
+	stopped(yaml, "x", twice, 7, 10 + 7);
+}
+
+static void
+test_bucket(void **state)
+{
+	static const uint64_t jumps[] = { 100 * MS, 300 * MS, 0 };
+	static const char yaml[] = "limits: {x: 1/min burst 10}\n";
+
+	(void)state;
+	for (uint64_t each = 1; each <= 10; each++)
+		stopped(yaml, "x", jumps, each, 10);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_sliding),
+		cmocka_unit_test(test_fixed), cmocka_unit_test(test_bucket) };
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
