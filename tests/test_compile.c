@@ -180,8 +180,8 @@ test_fields(void **state)
 	assert_int_equal(compile(c, NULL, 0), 0);
 	p = ref;
 	r = ruleset_of("known", "x", NOW);
-	assert_int_equal(r.flags, RULESET_PLAIN);
-	assert_int_equal(ruleset_of("api", "x", NOW).flags, 0);      /* two rates */
+	assert_int_equal(r.flags, 0); /* unlisted: refuse */
+	assert_int_equal(ruleset_of("api", "x", NOW).flags, RULESET_PLAIN); /* two rates */
 	assert_int_equal(ruleset_of("per-ip", "x", NOW).flags, 0);   /* a bucket, observed */
 	assert_int_equal(ruleset_of("tokens", "dev", NOW).flags, 0); /* unlimited */
 	assert_true(policy_limit(&p, (uint32_t)policy_limit_id(&p, "known", 5), &l));
@@ -306,7 +306,7 @@ test_chain(void **state)
 	assert_string_equal(got("known", "x", NOW),
 	    "5/min; observe; ration.yaml:8: default; observe by bob, until 2026-11-21 21:00");
 	r = ruleset_of("known", "x", NOW + 2 * HOUR);
-	assert_int_equal(r.flags, RULESET_PLAIN);
+	assert_int_equal(r.mode, MODE_ENFORCE);
 	assert_true(r.until == POLICY_ENDLESS);
 
 	/* More ends than a reader follows: after the last link what stays for good. */

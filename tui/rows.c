@@ -200,5 +200,8 @@ model_decision(const struct model_row *row, ration_decision_t *d)
 		d->verdict = RATION_DENIED;
 	else if (refused && row->row.mode == MODE_OBSERVE)
 		d->flags |= RATION_F_OBSERVED;
+	/* Only a denial is for retrying. */
+	for (unsigned i = 0; d->verdict == RATION_ADMITTED && i < d->nrates; i++)
+		d->rates[i].retry_at = 0;
 	decision_front(d, decided_by(d));
 }
