@@ -804,13 +804,20 @@ key_learn(ration_t *r, const struct segment *seg, ration_key_t *k)
 	k->conv = word_load(&s[SLOT_CELLS + CELL_CONV]);
 	k->tag = sub_tag(&sub, k->conv);
 	k->word = (uint64_t)(uintptr_t)&s[SLOT_CELLS + CELL_RING + sub.epoch % RING_WORDS];
-	k->reset_at = sub.reset;
-	k->limit_id = rs->limit;
+	k->head[0] = two32(0, POLICY_CURRENT(p.policy_word));
+	k->head[1] = two32(seg->id, rs->limit);
+	k->receipt[0] = WHERE(k->tag, CONV_COUNT(k->conv), 0, sub.epoch % RING_WORDS);
+	k->receipt[1] = two32(k->slot, k->birth);
+	k->reset[0] = (uint64_t)sub.reset;
+	k->reset[1] = 0;
 	memcpy(k->figures, rate, sizeof(k->figures));
 	if (CONV_SETTLED(k->conv) == rate->shape && plain_intact(&p))
 		k->policy_word = p.policy_word;
 }
-static_assert(sizeof(((ration_key_t *)0)->figures) == offsetof(struct rate_def, shape), "half a rate_def");
+static_assert(sizeof(((ration_key_t *)0)->figures) == offsetof(struct rate_def, shape)
+	&& offsetof(ration_key_t, figures) == offsetof(ration_key_t, reset) + 16
+	&& offsetof(ration_rate_t, limit_units) == offsetof(ration_rate_t, reset_at) + 16,
+    "reset and figures are copied in one");
 
 /* Everything that ration_key_acquire() can be asked. */
 static int __attribute__((noinline))
@@ -869,12 +876,9 @@ key_over(ration_t *r, ration_key_t *k, uint64_t used, uint64_t cost, ration_deci
 	    two32(used > units ? RATION_F_DEBT : 0, 1));
 	d->cost = cost;
 	d->now = (int64_t)((now + real_ns) / 1000000000u);
-	d->policy_version = POLICY_CURRENT(k->policy_word);
-	d->segment_id = k->segment_id;
-	d->limit_id[0] = k->limit_id;
-	memcpy(&d->limit_units, k->figures, sizeof(k->figures));
+	memcpy(&d->retry_after, k->head, sizeof(k->head));
 	store_pair(&d->used, used, used < units ? units - used : 0);
-	d->reset_at = k->reset_at;
+	memcpy(&d->reset_at, k->reset, sizeof(k->reset) + sizeof(k->figures));
 	d->retry_at =
 	    (int64_t)((k->start_ns + i * k->sub_ns + real_ns + 999999999u) / 1000000000u);
 	d->retry_after = (uint32_t)(d->retry_at - d->now);
@@ -936,16 +940,12 @@ ration_key_acquire(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_
 		+ (uint64_t)atomic_load_explicit(
 		    &seg->policy->real_offset_ns, memory_order_relaxed))
 		/ 1000000000u);
-	store_pair(&d->retry_after, two32(0, POLICY_CURRENT(k->policy_word)),
-	    two32(k->segment_id, k->limit_id));
+	memcpy(&d->retry_after, k->head, sizeof(k->head));
 	store_pair(&d->used, used, k->figures[0] - used);
-	store_pair(&d->reset_at, (uint64_t)k->reset_at, 0);
-	memcpy(&d->limit_units, k->figures, sizeof(k->figures));
+	memcpy(&d->reset_at, k->reset, sizeof(k->reset) + sizeof(k->figures));
 	if (UNLIKELY(used >= k->figures[0] / 2))
 		d->level = decision_level(used, k->figures[0]);
-	store_pair(&d->receipts[0],
-	    WHERE(k->tag, CONV_COUNT(k->conv), 0, (unsigned)(w - s - SLOT_CELLS - CELL_RING)),
-	    two32(k->slot, k->birth));
+	memcpy(&d->receipts[0], k->receipt, sizeof(k->receipt));
 	d->receipts[0].units = cost;
 	return RATION_ADMITTED;
 }

@@ -186,11 +186,11 @@ typedef struct ration_key {
 	uint32_t birth;
 	/* What the last call found: compared before each use. */
 	uint64_t at, word, policy_word, start_ns, sub_ns, conv, tag;
-	int64_t reset_at;
-	uint64_t figures[4];
-	uint32_t limit_id;
+	/* Parts of its answer. */
+	uint64_t head[2], receipt[2], reset[2], figures[4];
 	uint16_t key_len;
 	uint16_t limit_len;
+	uint32_t reserved;
 	char limit[RATION_NAME_MAX + 1];
 	unsigned char key[RATION_KEY_MAX + 1];
 } ration_key_t;
