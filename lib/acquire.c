@@ -480,6 +480,35 @@ load64(const unsigned char *b)
 	return w;
 }
 
+/*
+ * strlen(), inline: a call costs a quarter of the whole short way.  Aligned blocks of 16, so
+ * that no page is touched but the string's own.
+ */
+#ifdef __SSE2__
+#include <emmintrin.h>
+SHORT __attribute__((no_sanitize_address)) size_t
+short_len(const char *s)
+{
+	const char *block = (const char *)((uintptr_t)s & ~(uintptr_t)15);
+	const __m128i zero = _mm_setzero_si128();
+	unsigned bits = (unsigned)_mm_movemask_epi8(
+			    _mm_cmpeq_epi8(_mm_load_si128((const __m128i *)(const void *)block), zero))
+	    >> ((uintptr_t)s & 15);
+
+	if (bits != 0)
+		return (size_t)__builtin_ctz(bits);
+	for (;;) {
+		block += 16;
+		bits = (unsigned)_mm_movemask_epi8(
+		    _mm_cmpeq_epi8(_mm_load_si128((const __m128i *)(const void *)block), zero));
+		if (bits != 0)
+			return (size_t)(block - s) + (size_t)__builtin_ctz(bits);
+	}
+}
+#else
+#define short_len(s) strlen(s)
+#endif
+
 /* A short key as the words that stand in its slot. */
 struct short_key {
 	uint64_t w[KEY_INLINE_WORDS];
@@ -543,11 +572,11 @@ key_is(const word_t *s, const struct short_key *k, size_t len)
 }
 
 /*
- * mapping(8, of its number) 1 slot(32).  Numbers recur; then the key is compared in a slot of
- * the mapping that it is now.
+ * mapping's mark(9) slot(32).  Marks recur; then the key is compared in a slot of the
+ * mapping that it is now.
  */
-#define HINT_PLACE(seg, slot) ((uint64_t)(seg)->id << 56 | UINT64_C(1) << 55 | (slot))
-#define HINT_FITS(hint, seg) ((hint) >> 55 == (((uint64_t)(seg)->id & 0xff) << 1 | 1))
+#define HINT_PLACE(seg, slot) ((uint64_t)(seg)->mark << 55 | (slot))
+#define HINT_FITS(hint, seg) ((hint) >> 55 == (seg)->mark)
 
 /* Is this the limit's name?  It may be read while it is being rewritten: any bytes. */
 SHORT bool
@@ -667,7 +696,7 @@ acquire_at(ration_t *r, const char *limit, const char *key, uint64_t cost, ratio
 {
 	const struct segment *seg = atomic_load_explicit(&r->seg, memory_order_acquire);
 	struct plain p = plain_start(r, seg, now);
-	size_t len = strlen(key);
+	size_t len = short_len(key);
 	struct short_key words = short_key((const unsigned char *)key, len);
 	uint64_t hint = hint_of(limit, &words), place;
 	int verdict;
@@ -692,8 +721,9 @@ ration_acquire(
 {
 	const struct segment *seg;
 
-	if (UNLIKELY(r == NULL || limit == NULL || key == NULL
-		|| (d != NULL && d->size != sizeof(*d)) || (seg = handle_segment(r)) == NULL))
+	if (UNLIKELY(r == NULL) || UNLIKELY(limit == NULL) || UNLIKELY(key == NULL)
+	    || UNLIKELY(d != NULL && d->size != sizeof(*d))
+	    || UNLIKELY((seg = handle_segment(r)) == NULL))
 		return acquire_any(r, limit, key, cost, d);
 	return acquire_at(r, limit, key, cost, d, clock_coarse(&r->clock, seg->policy));
 }

@@ -96,6 +96,7 @@ attach_locked(struct ration *r)
 		goto fail;
 	}
 	seg->id = cur != NULL ? cur->id + 1 : 1;
+	seg->mark = (seg->id & 0xff) << 1 | 1;
 	m->older = r->maps;
 	r->maps = m;
 	if (m->older != NULL && m->older->older != NULL)

@@ -47,7 +47,8 @@ struct segment {
 	uint64_t bytes;
 	uint64_t policy_bytes;
 	const struct policy_area *areas[2]; /* of the policy object */
-	uint32_t id; /* number of this mapping in its handle */
+	uint32_t id;   /* number of this mapping in its handle */
+	uint32_t mark; /* of its hints, see acquire.c */
 	bool writable;
 };
 
