@@ -407,7 +407,9 @@ plain_deny(struct ration *h, const struct segment *seg, uint64_t place, uint64_t
 	}
 	/* Word k after ours is of 16 - k sub-windows ago: 16 later it has expired. */
 	end = st.sub.start + k * r->sub_ns + (uint64_t)real_ns;
-	if (UNLIKELY(!plain_intact(&p)))
+	/* The clock was read anew: what was seen may be of the slot's next life. */
+	if (UNLIKELY(!plain_intact(&p)
+		|| STATE_BIRTH(word_load(&s[SLOT_STATE])) != place >> 32))
 		return LONG_WAY;
 	word_count(&s[SLOT_DENIED], DENIED_ONE);
 	if (d == NULL)
@@ -854,17 +856,18 @@ static int __attribute__((noinline))
 key_any(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d)
 {
 	const struct segment *seg;
-	uint64_t state, word;
+	uint64_t state, word, now;
 	int verdict = LONG_WAY;
 
 	if (r == NULL || k == NULL || k->size != sizeof(*k) || (d != NULL && d->size != sizeof(*d)))
 		return RATION_EINVAL;
 	seg = handle_segment(r);
 	if (seg != NULL && k->segment_id == seg->id && plain_cost(cost)) {
+		/* The clock first: in a later life of the slot no word is of this now. */
+		now = clock_coarse(&r->clock, seg->policy);
 		state = word_load(&segment_slot(seg, k->slot)[SLOT_STATE]);
 		if (STATE_BIRTH(state) == k->birth && STATE_ST(state) == ST_LIVE)
-			verdict = plain_any(r, seg, clock_coarse(&r->clock, seg->policy),
-			    PLACE((uint64_t)k->slot, (uint64_t)k->birth), cost, d, &word);
+			verdict = plain_any(r, seg, now, PLACE((uint64_t)k->slot, (uint64_t)k->birth), cost, d, &word);
 	}
 	if (verdict == LONG_WAY)
 		verdict = key_decide(r, k, cost, true, d);

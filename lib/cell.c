@@ -31,6 +31,16 @@ in_life(const struct cell_ctx *x)
 	    && (STATE_ST(state) == ST_LIVE || STATE_ST(state) == ST_READY);
 }
 
+/*
+ * Is the cell still as conv said?  Loaded after a word that is of another window than ours:
+ * it may be one that a conversion has put there since.
+ */
+static bool
+in_shape(const struct cell_ctx *x, unsigned cell, uint64_t conv)
+{
+	return cell_load(x, cell, CELL_CONV) == conv;
+}
+
 static void
 scribble(const struct cell_ctx *x)
 {
@@ -85,6 +95,24 @@ mark_stands(const word_t *ring, uint64_t mark, unsigned *i, uint64_t *w)
 	*i = (unsigned)(mark >> 15 & 15);
 	*w = word_load(&ring[*i]);
 	return word_units(*w) != 0 && fold_mark(*i, *w) == mark;
+}
+
+/*
+ * Add to (or, two's complement, subtract from) the slot's total, in this life only: a new
+ * one starts with a mark of its own.  False: the life is over.
+ */
+static bool
+total_add(const struct cell_ctx *x, uint64_t units)
+{
+	for (unsigned tries = 0; tries < 1000; tries++) {
+		uint64_t t = word_load(&x->slot[SLOT_TOTAL]);
+
+		if (STATE_BIRTH(word_load(&x->slot[SLOT_STATE])) != x->birth)
+			return false;
+		if (word_cas(&x->slot[SLOT_TOTAL], t, t + (units << TOTAL_SHIFT)))
+			return true;
+	}
+	return false;
 }
 
 uint64_t
@@ -163,9 +191,9 @@ replace(const struct cell_ctx *x, unsigned cell, unsigned i, uint64_t old, uint6
  */
 static enum look_result
 seal_and_sum(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, uint64_t e,
-    uint64_t c, uint64_t *sum)
+    uint64_t conv, uint64_t *sum)
 {
-	uint64_t tick = tick_of(e * r->sub_ns);
+	uint64_t tick = tick_of(e * r->sub_ns), c = CONV_COUNT(conv);
 
 	*sum = 0;
 	for (uint64_t k = 1; k < RING_WORDS && k <= e; k++) {
@@ -191,6 +219,8 @@ seal_and_sum(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, 
 				return LOOK_CLOCK;
 			if (!in_life(x))
 				return LOOK_GONE;
+			if (!in_shape(x, cell, conv))
+				return LOOK_AGAIN;
 			if (replace(x, cell, (unsigned)(j % RING_WORDS), w, tag | NARROW_SEAL))
 				break;
 		}
@@ -215,7 +245,7 @@ look_sliding(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, 
 	cache = cell_load(x, cell, CELL_CACHE);
 	sum = cache & NARROW_MAX;
 	if (UNLIKELY((cache & ~NARROW_MAX) != CACHE_TAG(c, tick))) {
-		res = seal_and_sum(x, cell, r, e, c, &sum);
+		res = seal_and_sum(x, cell, r, e, conv, &sum);
 		if (res != LOOK_FITS)
 			return res;
 		if (sum > NARROW_MAX)
@@ -331,11 +361,10 @@ look_empty(const struct cell_ctx *x, const struct rate_def *r, struct look *l)
 	}
 }
 
-enum look_result
-cell_look(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, uint64_t cost,
-    struct look *l)
+static enum look_result
+look(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, uint64_t conv,
+    uint64_t cost, struct look *l)
 {
-	uint64_t conv = cell_load(x, cell, CELL_CONV);
 	enum look_result res = LOOK_FITS;
 	bool fits;
 
@@ -373,6 +402,24 @@ cell_look(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, uin
 	return cost > r->units || l->used > r->units - cost ? LOOK_DENIES : LOOK_FITS;
 }
 
+/*
+ * State and conv are loaded after the words: what was read is of our life of the slot and
+ * of one shape, so a charge from it cannot succeed in another one (layout.h).
+ */
+enum look_result
+cell_look(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, uint64_t cost,
+    struct look *l)
+{
+	uint64_t conv = cell_load(x, cell, CELL_CONV);
+	enum look_result res = look(x, cell, r, conv, cost, l);
+
+	if (!x->writable || res > LOOK_DENIES)
+		return res;
+	if (!in_life(x))
+		return LOOK_GONE;
+	return in_shape(x, cell, conv) ? res : LOOK_AGAIN;
+}
+
 /* Unlimited: the total is the count; word 0 remembers the last second it was used. */
 static bool
 charge_count(const struct cell_ctx *x, unsigned cell, uint64_t cost, const struct look *l)
@@ -384,19 +431,22 @@ charge_count(const struct cell_ctx *x, unsigned cell, uint64_t cost, const struc
 	if (tick_diff(tick, BLANK_TICK(l->old)) > 29
 	    && !word_cas(ring_word(x, cell, 0), l->old, BLANK(UINT64_C(3), tick)))
 		return false;
-	if (cell == 0)
-		word_count(&x->slot[SLOT_TOTAL], cost << TOTAL_SHIFT);
-	return true;
+	return cell != 0 || total_add(x, cost);
 }
 
 /* The period that ring word 1 of a bucket remembers, for whoever converts it. */
 static bool
-bucket_period(const struct cell_ctx *x, unsigned cell, const struct rate_def *r)
+bucket_period(
+    const struct cell_ctx *x, unsigned cell, const struct rate_def *r, const struct look *l)
 {
-	uint64_t w = word_load(ring_word(x, cell, 1));
+	uint64_t w = word_load(ring_word(x, cell, 1)), conv;
 
-	return w == TAT_WORD(r->period16)
-	    || word_cas(ring_word(x, cell, 1), w, TAT_WORD(r->period16));
+	if (LIKELY(w == TAT_WORD(r->period16)))
+		return true;
+	/* As in_shape(): w may be a conversion's. */
+	conv = cell_load(x, cell, CELL_CONV);
+	return CONV_SETTLED(conv) == r->shape && CONV_COUNT(conv) == l->conv
+	    && word_cas(ring_word(x, cell, 1), w, TAT_WORD(r->period16));
 }
 
 bool
@@ -419,10 +469,10 @@ cell_charge(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, u
 			return word_cas(p, l->old, l->tag | (l->units + cost));
 		return replace(x, cell, l->word, l->old, l->tag | cost);
 	case RATION_BUCKET:
-		if (!in_life(x) || !bucket_period(x, cell, r) || !word_cas(p, l->old, l->tag))
+		if (!in_life(x) || !bucket_period(x, cell, r, l) || !word_cas(p, l->old, l->tag))
 			return false;
 		if (cell == 0)
-			word_count(&x->slot[SLOT_TOTAL], cost << TOTAL_SHIFT);
+			(void)total_add(x, cost);
 		return true;
 	default:
 		return charge_count(x, cell, cost, l);
@@ -467,6 +517,16 @@ expired(const struct cell_ctx *x, uint32_t shape, uint64_t tag)
 	return period_tag(start) != tag;
 }
 
+/* After the word was loaded: it is of the life and the shape that were charged. */
+static bool
+receipt_holds(const struct cell_ctx *x, const ration_receipt_t *rc)
+{
+	uint64_t conv = cell_load(x, WHERE_CELL(rc->where), CELL_CONV);
+
+	return STATE_BIRTH(word_load(&x->slot[SLOT_STATE])) == x->birth
+	    && CONV_COUNT(conv) == WHERE_CONV(rc->where) && CONV_STAGE(conv) == CONV_DONE;
+}
+
 static int
 refund_word(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units, uint8_t kind)
 {
@@ -480,7 +540,7 @@ refund_word(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units
 			return RATION_ESTALE;
 		n = w & mask;
 		n = n < units ? n : units;
-		if (n == 0)
+		if (n == 0 || !receipt_holds(x, rc))
 			return RATION_ESTALE;
 		if (!word_cas(p, w, w - n))
 			continue;
@@ -506,15 +566,14 @@ refund_bucket(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t uni
 	for (unsigned tries = 0; tries < 1000; tries++) {
 		uint64_t w = word_load(p), tat = w & TAT_MASK, now = x->now_ns * 16;
 
-		if (word_kind(w) != W_TAT || tat <= now)
+		if (word_kind(w) != W_TAT || tat <= now || !receipt_holds(x, rc))
 			return RATION_ESTALE; /* all of it has come back by itself */
 		if (back > tat - now)
 			back = tat - now;
 		if (!word_cas(p, w, TAT_WORD(tat - (uint64_t)back)))
 			continue;
 		if (WHERE_CELL(rc->where) == 0)
-			(void)atomic_fetch_sub_explicit(&x->slot[SLOT_TOTAL],
-			    units << TOTAL_SHIFT, memory_order_relaxed);
+			(void)total_add(x, -units);
 		return 0;
 	}
 	return RATION_EBUSY;
@@ -536,8 +595,7 @@ cell_refund(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units
 		units = rc->units;
 	if (units == 0 || (rc->where & 1) == 0)
 		return RATION_ESTALE;
-	if (STATE_BIRTH(word_load(&x->slot[SLOT_STATE])) != x->birth
-	    || CONV_COUNT(conv) != WHERE_CONV(rc->where) || CONV_STAGE(conv) != CONV_DONE)
+	if (!receipt_holds(x, rc))
 		return RATION_ESTALE;
 	switch (kind) {
 	case RATION_SLIDING:
@@ -550,10 +608,7 @@ cell_refund(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units
 	case RATION_BUCKET:
 		return refund_bucket(x, rc, units);
 	case RATION_COUNT_ONLY:
-		if (WHERE_CELL(rc->where) == 0)
-			(void)atomic_fetch_sub_explicit(&x->slot[SLOT_TOTAL],
-			    units << TOTAL_SHIFT, memory_order_relaxed);
-		return 0;
+		return WHERE_CELL(rc->where) != 0 || total_add(x, -units) ? 0 : RATION_ESTALE;
 	default:
 		return RATION_ESTALE;
 	}
@@ -751,7 +806,6 @@ cell_retire(const struct cell_ctx *x, unsigned cell, uint64_t idle_ns)
 		    || !word_cas(ring_word(x, cell, i), w, BLANK(UINT64_C(2), tick)))
 			return false;
 	}
-	return word_cas(&base[CELL_CACHE], cache, CACHE_NONE(tick))
-	    && word_cas(&base[CELL_CONV], conv,
-		CONV_WORD(tick << 6 & FINE_MASK, CONV_COUNT(conv), CONV_DONE, SHAPE_NONE));
+	/* conv stays: a rescuer may have charged a word by it already. */
+	return word_cas(&base[CELL_CACHE], cache, CACHE_NONE(tick));
 }

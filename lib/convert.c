@@ -87,7 +87,9 @@ shape_zone(const struct policy_ref *p, uint32_t shape)
 static uint64_t
 used_sliding(const struct conversion *v, uint64_t conv, uint64_t seconds)
 {
-	uint64_t sum = 0, c = CONV_COUNT(conv) - (CONV_STAGE(conv) == CONV_FREEZE ? 1 : 0);
+	uint64_t sum = 0, c = CONV_COUNT(conv);
+	/* While it freezes: words of before, and those that are closed already. */
+	uint64_t before = c - (CONV_STAGE(conv) != CONV_DONE ? 1 : 0);
 	struct rate_def r;
 	uint64_t e;
 
@@ -96,7 +98,8 @@ used_sliding(const struct conversion *v, uint64_t conv, uint64_t seconds)
 	for (unsigned i = 0; i < RING_WORDS; i++) {
 		uint64_t w = word_load(&v->ring[i]), oldest;
 
-		if (word_kind(w) != W_NARROW || (w >> 61 & 3) != (c & 3))
+		if (word_kind(w) != W_NARROW
+		    || ((w >> 61 & 3) != (c & 3) && (w >> 61 & 3) != (before & 3)))
 			continue;
 		oldest = e >= RING_WORDS - 1 ? (e - (RING_WORDS - 1)) * r.sub_ns : 0;
 		if (tick_diff(NARROW_TICK(w), tick_of(oldest)) >= 0)
@@ -149,13 +152,17 @@ static uint64_t
 used_bucket(const struct conversion *v)
 {
 	uint64_t w = word_load(&v->ring[0]), p = word_load(&v->ring[1]), tat = 0;
-	uint64_t now = v->x->now_ns * 16, period = p & TAT_MASK;
+	uint64_t now = v->x->now_ns * 16, period = 0;
 
+	if (word_kind(p) == W_TAT)
+		period = p & TAT_MASK;
+	else if (PERIOD_IS_CLOSED(p))
+		period = p & PERIOD_MASK;
 	if (word_kind(w) == W_TAT)
 		tat = w & TAT_MASK;
 	else if (word_kind(w) == W_TATX)
 		tat = (w & (TAT_MASK >> 1)) << 1;
-	if (word_kind(p) != W_TAT || period == 0 || tat <= now)
+	if (period == 0 || tat <= now)
 		return 0;
 	return (tat - now + period - 1) / period;
 }
@@ -215,18 +222,19 @@ close_words(const struct conversion *v, uint64_t conv)
 				return false;
 			switch (word_kind(w)) {
 			case W_NARROW:
-				closed = w | NARROW_SEAL;
+				closed = NARROW_CLOSED(w, c);
 				break;
 			case W_WIDE:
 				closed = CLOSED_OF(w);
 				break;
 			case W_TAT:
-				if (i == 0) /* word 1 is the period */
-					closed = TATX_WORD(w & TAT_MASK);
+				closed = i == 0 ? TATX_WORD(w & TAT_MASK)
+						: PERIOD_CLOSED(w, c);
 				break;
 			case W_BLANK:
 				/* A claim from the old blank must fail. */
-				closed = BLANK(0x100 + c, tick);
+				if (!PERIOD_IS_CLOSED(w))
+					closed = BLANK(0x100 + c, tick);
 				break;
 			default:
 				break;
@@ -242,9 +250,10 @@ close_words(const struct conversion *v, uint64_t conv)
 
 /* C: the first to get here decides what is carried over. */
 static bool
-freeze(const struct conversion *v, uint64_t conv, bool reset)
+freeze(const struct conversion *v, uint64_t conv)
 {
 	uint64_t c = CONV_COUNT(conv);
+	bool reset = CONV_STAGE(conv) == CONV_RESET;
 
 	for (unsigned tries = 0; tries < 1000; tries++) {
 		uint64_t cache = word_load(&v->base[CELL_CACHE]);
@@ -267,13 +276,17 @@ kind_folds(uint8_t kind)
 	    || kind == RATION_MONTH;
 }
 
-/* E: what stands in the ring is counted now; what F puts there will be once more. */
+/*
+ * E: what stands in the ring is counted now; what F puts there will be once more.  A bucket
+ * that was on the way may be given up for another shape (advance): then only that is left.
+ */
 static bool
 settle_total(const struct conversion *v, uint64_t conv, uint64_t units)
 {
 	word_t *total = &v->x->slot[SLOT_TOTAL];
-	uint64_t mark = MARK_CONV(CONV_COUNT(conv));
+	uint64_t whole = MARK_CONV_ALL(CONV_COUNT(conv));
 	bool folds = kind_folds(shape_kind(CONV_SHAPE(conv)));
+	uint64_t mark = folds ? MARK_CONV(CONV_COUNT(conv)) : whole;
 
 	for (unsigned tries = 0; tries < 1000; tries++) {
 		uint64_t t = word_load(total), sum = TOTAL_UNITS(t);
@@ -281,7 +294,7 @@ settle_total(const struct conversion *v, uint64_t conv, uint64_t units)
 
 		if (old_mark == mark)
 			return true;
-		for (unsigned i = 0; i < RING_WORDS; i++) {
+		for (unsigned i = 0; i < RING_WORDS && old_mark != whole; i++) {
 			uint64_t w = word_load(&v->ring[i]), n = 0, at = 0;
 
 			if (word_kind(w) == W_NARROW) {
@@ -311,16 +324,17 @@ carried_word(const struct conversion *v, const struct rate_def *r, uint64_t conv
     unsigned *index, uint64_t *epoch)
 {
 	const struct cell_ctx *x = v->x;
-	uint64_t fine = x->now_ns / FINE_NS, then;
+	uint64_t fine = x->now_ns / FINE_NS, ago = (fine - CONV_FINE(conv)) & FINE_MASK, then;
 	int64_t start = 0, end;
 
-	/* The full fine tick, at most half a year ago. */
-	then = (fine - ((fine - CONV_FINE(conv)) & FINE_MASK)) * FINE_NS;
+	/* The full fine tick, within half a year; we may have read the clock before it. */
+	then = (ago <= FINE_MASK / 2 ? fine - ago : fine + (FINE_MASK + 1 - ago)) * FINE_NS;
 	*index = 0;
 	*epoch = 0;
 	switch (r->kind) {
 	case RATION_SLIDING:
-		*epoch = epoch_of(then, r->sub_ns, r->recip);
+		/* Never ahead of now; LAG_NS covers that it is a little early. */
+		*epoch = epoch_of(then - FINE_NS, r->sub_ns, r->recip);
 		*index = (unsigned)(*epoch % RING_WORDS);
 		return NARROW_TAG(CONV_COUNT(conv), tick_of(*epoch * r->sub_ns))
 		    | (units < NARROW_MAX ? units : NARROW_MAX);
@@ -332,6 +346,11 @@ carried_word(const struct conversion *v, const struct rate_def *r, uint64_t conv
 		*index = period_index(r->kind, r->window_ns, start);
 		return period_tag(start) | units;
 	case RATION_BUCKET:
+		/*
+		 * Of a slow bucket the used units are a round number so; a fast one gets back
+		 * many in this time: rather late than early.
+		 */
+		then = r->period16 / 16 > 2 * FINE_NS ? then - FINE_NS : then + FINE_NS;
 		return units == 0
 		    ? TAT_WORD(UINT64_C(0))
 		    : TAT_WORD((uint64_t)((unsigned __int128)units * r->period16 + then * 16));
@@ -384,6 +403,7 @@ static bool
 rate_of_shape(const struct conversion *v, uint32_t shape, const struct rate_def *r,
     struct rate_def *out)
 {
+	int64_t start, end;
 	int zone;
 
 	if (r->shape == shape) {
@@ -395,9 +415,13 @@ rate_of_shape(const struct conversion *v, uint32_t shape, const struct rate_def 
 	out->kind = shape_kind(shape);
 	if (out->kind == RATION_SLIDING)
 		rate_def_derive(out, "");
+	out->shape = shape;
 	zone = shape_zone(v->x->policy, shape);
 	if (zone >= 0)
 		out->zone = (uint8_t)zone;
+	/* Known by name, but without its midnights. */
+	if (zone >= 0 && !policy_period(v->x->policy, out, v->x->unix_ns, &start, &end))
+		zone = -1;
 	/* Another's bucket: its period is not in the shape's number.  Our own shape then. */
 	return out->kind == RATION_SLIDING || out->kind == RATION_FIXED
 	    || out->kind == RATION_COUNT_ONLY || zone >= 0;
@@ -405,14 +429,14 @@ rate_of_shape(const struct conversion *v, uint32_t shape, const struct rate_def 
 
 /* From FREEZE on to DONE; somebody may be faster at each step. */
 static void
-advance(const struct conversion *v, uint64_t conv, const struct rate_def *r, bool reset)
+advance(const struct conversion *v, uint64_t conv, const struct rate_def *r)
 {
 	word_t *p = &v->base[CELL_CONV];
 	uint64_t c = CONV_COUNT(conv), units;
 	struct rate_def to;
 
-	if (CONV_STAGE(conv) == CONV_FREEZE) {
-		if (close_words(v, conv) && freeze(v, conv, reset))
+	if (CONV_STAGE(conv) != CONV_CARRY) {
+		if (close_words(v, conv) && freeze(v, conv))
 			(void)word_cas(
 			    p, conv, CONV_WORD(CONV_FINE(conv), c, CONV_CARRY, r->shape));
 		return;
@@ -433,6 +457,20 @@ advance(const struct conversion *v, uint64_t conv, const struct rate_def *r, boo
 		(void)word_cas(p, conv, CONV_WORD(CONV_FINE(conv), c, CONV_DONE, to.shape));
 }
 
+/*
+ * The moment of change: now, rounded down; up, if a Unix second began in between: it must
+ * lie in the same period as now, whichever kind of period it will be, and those
+ * begin at whole seconds.
+ */
+static uint64_t
+fine_now(const struct cell_ctx *x)
+{
+	uint64_t fine = x->now_ns / FINE_NS;
+	int64_t past = (int64_t)(x->now_ns - fine * FINE_NS);
+
+	return x->unix_ns / NS_S != (x->unix_ns - past) / NS_S ? fine + 1 : fine;
+}
+
 enum look_result
 cell_convert(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, bool reset)
 {
@@ -450,15 +488,15 @@ cell_convert(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, 
 		    || (STATE_ST(state) != ST_LIVE && STATE_ST(state) != ST_READY))
 			return LOOK_GONE;
 		if (CONV_STAGE(conv) != CONV_DONE) {
-			advance(&v, conv, r, reset && CONV_COUNT(conv) == before);
+			advance(&v, conv, r);
 			continue;
 		}
 		if (CONV_SETTLED(conv) == r->shape
 		    && (!reset || CONV_COUNT(conv) == before)) {
 			return LOOK_AGAIN;
 		}
-		next = CONV_WORD(x->now_ns / FINE_NS & FINE_MASK, CONV_COUNT(conv) + 1,
-		    CONV_FREEZE, CONV_SHAPE(conv));
+		next = CONV_WORD(fine_now(x) & FINE_MASK, CONV_COUNT(conv) + 1,
+		    reset ? CONV_RESET : CONV_FREEZE, CONV_SHAPE(conv));
 		if (word_cas(p, conv, next)) {
 			before = CONV_COUNT(next);
 			word_count(&x->seg->head->conversions, 1);

@@ -89,8 +89,9 @@
  * (algorithm, window, zone, period).  A caller whose rate has another shape than
  * the cell, or who meets a stage other than DONE, converts (or finishes another's
  * conversion) first:
- *   A. conv := {now, c+1, FREEZE, old shape}
- *   B. every ring word refuses additions: sealed, closed, or blanked anew
+ *   A. conv := {now, c+1, FREEZE, old shape}; a reset: RESET instead of FREEZE
+ *   B. every ring word refuses additions: sealed and marked with c+1, closed, or
+ *	blanked anew; also those that were sealed already, as a charge may start from them
  *   C. cache := frozen(U), the units used; the first to get there decides U
  *	(a reset freezes 0)
  *   D. conv := {f, c+1, CARRY, new shape}
@@ -142,6 +143,9 @@
  * a tick that never stood there before, so a charge that loaded its word before
  * fails.  A charge that starts from a word which is not of the current window
  * loads the state again after the word: it sees RETIRING and rescues the slot.
+ * Every slot that is freed counts its bucket's version up, wherever in the list it stood: who
+ * was searching there may have gone astray with it, and fails.  The link is written
+ * once in a life: a second value could be that of the next life.
  * Buckets count 2^36 versions; a slot is reused at most once a tick, so with as
  * many buckets as slots a version recurs after some 70 years.
  *
@@ -179,7 +183,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics must be lock-free acr
 /* Indexes into a slot. */
 enum slot_word {
 	SLOT_STATE = 0,
-	SLOT_RESOLVED = 1, /* policy version(32) ruleset(32); 0: never */
+	SLOT_RESOLVED = 1, /* policy version(32) ruleset(32); version 0: birth, never resolved */
 	SLOT_LINK = 2,
 	SLOT_TOTAL = 3,
 	SLOT_DENIED = 4, /* denied(36) extension slot+1(28): place for longer keys */
@@ -298,6 +302,8 @@ tick_diff(uint64_t a, uint64_t b)
 #define NARROW_MAX ((UINT64_C(1) << 30) - 1)
 #define NARROW_SEAL (UINT64_C(1) << 60)
 #define NARROW_TAG(conv, tick) (UINT64_C(1) << 63 | ((conv) & 3) << 61 | (tick) << 30)
+#define NARROW_CLOSED(w, conv) \
+	(((w) & ~(UINT64_C(3) << 61)) | ((conv) & 3) << 61 | NARROW_SEAL)
 #define NARROW_TICK(w) ((w) >> 30 & TICK_MASK)
 #define NARROW_UNITS(w) ((w) & NARROW_MAX)
 
@@ -316,6 +322,11 @@ tick_diff(uint64_t a, uint64_t b)
 /* ---- blank: 00000 serial(29) tick(30) ---- */
 #define BLANK(serial, tick) (((serial) & ((UINT64_C(1) << 29) - 1)) << 30 | (tick))
 #define BLANK_TICK(w) ((w) & TICK_MASK)
+
+/* A bucket's period (ring word 1) while a conversion freezes it: 00000 1 cc(5) p(53) */
+#define PERIOD_CLOSED(p, c) (UINT64_C(1) << 58 | ((c) & 31) << 53 | ((p) & PERIOD_MASK))
+#define PERIOD_IS_CLOSED(w) ((w) >> 58 == 1)
+#define PERIOD_MASK ((UINT64_C(1) << 53) - 1)
 
 enum word_kind { W_BLANK, W_TATX, W_TAT, W_CLOSED, W_WIDE, W_NARROW };
 
@@ -341,7 +352,7 @@ word_kind(uint64_t w)
 #define CACHE_IS_FROZEN(w, c) ((w) >> 40 == (UINT64_C(3) << 20 | ((c) & 0xff)))
 
 /* ---- conv: f(36) c(8) stage(2) shape(18) ---- */
-enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2 };
+enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2, CONV_RESET = 3 };
 #define FINE_NS (TICK_NS / 64)
 #define FINE_MASK ((UINT64_C(1) << 36) - 1)
 #define SHAPE_BITS 18
@@ -362,6 +373,7 @@ enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2 };
 #define TOTAL_MARK(w) ((w) & (TOTAL_ONE - 1))
 #define MARK_FOLD(i, tick) ((uint64_t)(i) << 15 | ((tick) & 0x7fff))
 #define MARK_CONV(c) (UINT64_C(1) << 19 | (UINT64_C(1) << 18) | ((c) & 0xff))
+#define MARK_CONV_ALL(c) (MARK_CONV(c) | 0x100) /* nothing of it is in the ring */
 #define MARK_NONE (UINT64_C(1) << 19 | UINT64_C(0x7ff00))
 #define MARK_BIRTH(birth) (UINT64_C(1) << 19 | ((birth) & 0x3ffff))
 
