@@ -70,7 +70,10 @@ resolve(struct call *c, struct item *it)
 	if (!follow(c, it, index, c->ctx.unix_ns / NS_S))
 		return false;
 	it->ruleset = (uint32_t)index;
-	if (p != NULL && (w >> 32 != c->policy.version || (w & UINT32_MAX) != it->ruleset))
+	/* The state after w: then w is of our life, and will not stand in another. */
+	if (p != NULL && (w >> 32 != c->policy.version || (w & UINT32_MAX) != it->ruleset)
+	    && STATE_BIRTH(word_load(&segment_slot(c->seg, it->at.slot)[SLOT_STATE]))
+		== it->at.birth)
 		(void)word_cas(p, w, RESOLVED_WORD(c->policy.version, it->ruleset));
 	return true;
 }

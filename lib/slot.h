@@ -20,6 +20,8 @@ slot_initial(const struct segment *seg, uint64_t slot, uint64_t birth, unsigned 
 		return slot_fill(seg, slot, birth, i - SLOT_KEY + 1);
 	if (i == SLOT_TOTAL)
 		return MARK_BIRTH(birth);
+	if (i == SLOT_RESOLVED) /* version 0: never; but only in this life */
+		return RESOLVED_WORD(UINT64_C(0), birth);
 	if (i < SLOT_CELLS)
 		return 0;
 	in_cell = (i - SLOT_CELLS) % CELL_WORDS;

@@ -64,7 +64,28 @@ linked(const struct sweeper *w, const word_t *bucket, uint64_t slot, uint64_t *b
 	return false;
 }
 
-/* Take a GONE slot out of its list.  False: come back in the next round. */
+/*
+ * Count the bucket's version up: who searched the list before, or is about to link a slot
+ * into it, fails and searches again.
+ */
+static bool
+bump(word_t *bucket)
+{
+	for (unsigned tries = 0; tries < 64; tries++) {
+		uint64_t head = word_load(bucket);
+
+		if (word_cas(bucket, head, BUCKET_NEXT(head, BUCKET_REF(head))))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Take a GONE slot out of its list.  False: come back in the next round.  The version goes up
+ * in any case: an adder who stands on this slot in his search would follow its next
+ * life into another list, and its own adder, whom a killed rationd had given up, might
+ * link it still.
+ */
 static bool
 unlink_slot(const struct sweeper *w, uint64_t slot)
 {
@@ -78,7 +99,7 @@ unlink_slot(const struct sweeper *w, uint64_t slot)
 		word_t *p;
 
 		if (!linked(w, bucket, slot, &before))
-			return true;
+			return bump(bucket);
 		if (before == NO_SLOT) {
 			head = word_load(bucket);
 			if (BUCKET_REF(head) == slot + 1
@@ -89,9 +110,8 @@ unlink_slot(const struct sweeper *w, uint64_t slot)
 		/* Only we write the link of a slot that is linked. */
 		p = &segment_slot(w->seg, before)[SLOT_LINK];
 		link = word_load(p);
-		if (LINK_NEXT(link) == slot + 1
-		    && word_cas(p, link, LINK_WORD(next, LINK_LEN(link), LINK_LIMIT(link))))
-			return true;
+		if (LINK_NEXT(link) == slot + 1)
+			(void)word_cas(p, link, LINK_WORD(next, LINK_LEN(link), LINK_LIMIT(link)));
 	}
 	return false;
 }
@@ -188,7 +208,7 @@ static void
 sweep_halfmade(struct sweeper *w, uint64_t slot, uint64_t state)
 {
 	word_t *s = segment_slot(w->seg, slot), *bucket;
-	uint64_t birth = STATE_BIRTH(state), retiring, before, head;
+	uint64_t birth = STATE_BIRTH(state), retiring, before;
 
 	if (tick_diff(w->tick, STATE_ATTEMPT(state)) < HALFMADE_TICKS)
 		return;
@@ -203,11 +223,7 @@ sweep_halfmade(struct sweeper *w, uint64_t slot, uint64_t state)
 	retiring = STATE_WORD(birth, w->tick, ST_RETIRING);
 	if (!slot_bucket(w, slot, &bucket) || !word_cas(&s[SLOT_STATE], state, retiring))
 		return;
-	for (unsigned tries = 0; tries < 64; tries++) {
-		head = word_load(bucket);
-		if (word_cas(bucket, head, BUCKET_NEXT(head, BUCKET_REF(head))))
-			break;
-	}
+	(void)bump(bucket);
 	if (linked(w, bucket, slot, &before)) {
 		(void)word_cas(
 		    &s[SLOT_STATE], retiring, STATE_WORD(birth, w->tick, ST_LIVE));

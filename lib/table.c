@@ -365,7 +365,8 @@ make(const struct segment *seg, uint64_t slot, uint64_t birth, const struct iden
 
 	if (!write_key(seg, slot, birth, id, tick))
 		return false;
-	(void)word_cas(&s[SLOT_RESOLVED], 0, resolved);
+	(void)word_cas(
+	    &s[SLOT_RESOLVED], slot_initial(seg, slot, birth, SLOT_RESOLVED), resolved);
 	for (uint32_t i = 0; i < ncells && i < seg->cells; i++) {
 		word_t *conv = &s[SLOT_CELLS + i * CELL_WORDS + CELL_CONV];
 		uint64_t old = slot_initial(
@@ -378,8 +379,9 @@ make(const struct segment *seg, uint64_t slot, uint64_t birth, const struct iden
 }
 
 /*
- * Link the finished slot, unless the key turns up meanwhile.  Each round but the
- * last lost to somebody who did add to the same bucket.
+ * Link the finished slot, unless the key turns up meanwhile.  The link is written once, from
+ * the filler of this life: a second value could be that of the slot's next life too, so
+ * who loses the bucket to another adder gives the slot up and takes a new one.
  */
 static int
 link_slot(const struct segment *seg, uint64_t slot, uint64_t birth, const struct ident *id,
@@ -387,53 +389,42 @@ link_slot(const struct segment *seg, uint64_t slot, uint64_t birth, const struct
 {
 	word_t *s = segment_slot(seg, slot);
 	word_t *bucket = &seg->buckets[fast_range(id->hash, seg->nbuckets)];
-	uint64_t link = slot_initial(seg, slot, birth, SLOT_LINK);
-	uint64_t ready = STATE_WORD(birth, tick, ST_READY);
-	bool announced = false;
+	uint64_t ready = STATE_WORD(birth, tick, ST_READY), filler;
+	struct found f;
+	enum walk r = find(seg, NULL, id, limit_id, &f);
 
-	for (unsigned tries = 0; tries < 64; tries++) {
-		struct found f;
-		enum walk r = find(seg, NULL, id, limit_id, &f);
-		uint64_t mine;
-
-		if (r == WALK_FOUND) {
-			abandon(seg, slot, birth);
-			*out = f;
-			return 0;
-		}
-		if (r == WALK_TORN)
-			continue;
-		mine = LINK_WORD(BUCKET_REF(f.bucket), id->key_len, limit_id);
-		if (link != mine && !word_cas(&s[SLOT_LINK], link, mine))
-			return RATION_EBUSY; /* taken away */
-		link = mine;
-		if (!announced
-		    && !word_cas(&s[SLOT_STATE], STATE_WORD(birth, tick, ST_MAKING), ready))
-			return RATION_EBUSY;
-		announced = true;
-		/*
-		 * After the bucket was read: had rationd taken the slot back before, it
-		 * would have counted the bucket's version up since (sweep_halfmade).
-		 */
-		if (word_load(&s[SLOT_STATE]) != ready)
-			return RATION_EBUSY;
-		if (word_cas(bucket, f.bucket, BUCKET_NEXT(f.bucket, slot + 1))) {
-			(void)word_cas(
-			    &s[SLOT_STATE], ready, STATE_WORD(birth, tick, ST_LIVE));
-			out->slot = slot;
-			out->birth = birth;
-			return 0;
-		}
+	if (r == WALK_FOUND) {
+		abandon(seg, slot, birth);
+		*out = f;
+		return 0;
+	}
+	filler = slot_initial(seg, slot, birth, SLOT_LINK);
+	if (r == WALK_ABSENT
+	    && word_cas(&s[SLOT_LINK], filler,
+		LINK_WORD(BUCKET_REF(f.bucket), id->key_len, limit_id))
+	    && word_cas(&s[SLOT_STATE], STATE_WORD(birth, tick, ST_MAKING), ready)
+	    /*
+	     * After the bucket was read: had rationd taken the slot back before, it would
+	     * have counted the bucket's version up since (sweep_halfmade).
+	     */
+	    && word_load(&s[SLOT_STATE]) == ready
+	    && word_cas(bucket, f.bucket, BUCKET_NEXT(f.bucket, slot + 1))) {
+		(void)word_cas(&s[SLOT_STATE], ready, STATE_WORD(birth, tick, ST_LIVE));
+		out->slot = slot;
+		out->birth = birth;
+		return 0;
 	}
 	abandon(seg, slot, birth);
 	return RATION_EBUSY;
 }
 
+#define ADDS_MAX 16u /* each lost to somebody who changed the same list */
+
 int
 table_add(const struct segment *seg, const struct ident *id, uint32_t limit_id,
     uint64_t resolved, const uint32_t *shapes, uint32_t ncells, uint64_t tick, struct found *out)
 {
-	for (unsigned tries = 0; tries < 4; tries++) {
+	for (unsigned tries = 0; tries < ADDS_MAX; tries++) {
 		uint64_t birth, slot;
 		int e;
 
