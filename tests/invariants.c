@@ -1,8 +1,5 @@
-#include "audit.h"
+#include "invariants.h"
 
-#include <err.h>
-#include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,207 +7,223 @@
 #include "atomics.h"
 #include "slot.h"
 
-#define UNSEEN UINT32_MAX
-#define FAULTS_SHOWN 20u
-
-struct name {
-	uint32_t limit;
-	int len;
-	uint64_t slot;
-	unsigned char key[256];
-};
-
-struct audit {
-	const struct segment *seg;
-	struct policy_ref policy;
-	bool settled;
-	unsigned faults;
-	uint8_t *lists;  /* how many lists a slot is in */
-	uint8_t *owners; /* of an extra slot */
-	struct name *names;
-	uint64_t nnames;
-};
-
-static void __attribute__((format(printf, 2, 3))) fault(struct audit *a, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (a->faults++ >= FAULTS_SHOWN)
-		return;
-	va_start(ap, fmt);
-	(void)fputs("audit: ", stderr);
-	(void)vfprintf(stderr, fmt, ap);
-	(void)fputc('\n', stderr);
-	va_end(ap);
-}
-
-/* The bucket that the key of a slot belongs to; UINT64_MAX: it has no key. */
 static uint64_t
-home_of(struct audit *a, uint64_t slot, struct name *n)
+bucket_of(const struct fixture *f, const struct policy_ref *p, uint32_t limit,
+    const unsigned char *key, int len)
 {
-	uint64_t link = word_load(&segment_slot(a->seg, slot)[SLOT_LINK]);
-	struct limit_def limit;
+	struct limit_def l;
 	struct ident id;
 
-	n->slot = slot;
-	n->limit = LINK_LIMIT(link);
-	n->len = table_slot_key(a->seg, slot, n->key);
-	if (n->len <= 0 || !policy_limit(&a->policy, n->limit, &limit))
+	if (!policy_limit(p, limit, &l))
 		return UINT64_MAX;
-	id.limit = policy_string(&a->policy, limit.name, &id.limit_len);
-	id.key = n->key;
-	id.key_len = (size_t)n->len;
-	ident_hash(a->seg, &id);
-	return table_bucket(a->seg, id.hash);
+	id.limit = policy_string(p, l.name, &id.limit_len);
+	id.key = key;
+	id.key_len = (size_t)len;
+	ident_hash(&f->seg, &id);
+	return table_bucket(&f->seg, id.hash);
 }
 
-static void
-own_extras(struct audit *a, uint64_t slot)
+/* One list.  seen[slot]: its bucket + 1. */
+static const char *
+audit_list(const struct fixture *f, const struct policy_ref *p, uint64_t b, uint64_t *seen,
+    struct audit *a)
 {
-	const word_t *s = segment_slot(a->seg, slot);
-	uint64_t refs, ref;
+	const struct segment *seg = &f->seg;
+	uint64_t ref = BUCKET_REF(word_load(&seg->buckets[b]));
 
-	if (LINK_LEN(word_load(&s[SLOT_LINK])) <= KEY_INLINE_WORDS * 8)
-		return;
-	refs = word_load(&s[SLOT_KEY + KEY_INLINE_WORDS - 1]);
-	for (unsigned i = 0; i < 2; i++) {
-		ref = i == 0 ? refs >> 32 : refs & UINT32_MAX;
-		if (ref == 0)
+	while (ref != 0) {
+		uint64_t slot = ref - 1, state, birth;
+		unsigned char key[256];
+		uint32_t limit;
+		int len;
+
+		if (slot >= seg->nslots)
+			return "a list leaves the table";
+		if (seen[slot] != 0)
+			return "a slot is in two lists, or twice in one";
+		seen[slot] = b + 1;
+		state = word_load(&segment_slot(seg, slot)[SLOT_STATE]);
+		switch (STATE_ST(state)) {
+		case ST_GONE:
+			break;
+		case ST_READY:
+		case ST_LIVE:
+		case ST_RETIRING:
+			a->linked++;
+			len = table_key(seg, slot, key, &limit, &birth);
+			if (len <= 0)
+				return "a linked slot has no key";
+			if (bucket_of(f, p, limit, key, len) != b)
+				return "a key is in another's list";
+			break;
+		default:
+			return "a slot that is free, half-made or an extra is in a list";
+		}
+		ref = LINK_NEXT(word_load(&segment_slot(seg, slot)[SLOT_LINK]));
+	}
+	return NULL;
+}
+
+static bool
+same_key(const struct segment *seg, uint64_t x, uint64_t y)
+{
+	unsigned char a[256], b[256];
+	uint64_t birth;
+	uint32_t la, lb;
+	int na = table_key(seg, x, a, &la, &birth), nb = table_key(seg, y, b, &lb, &birth);
+
+	return na == nb && la == lb && memcmp(a, b, (size_t)na) == 0;
+}
+
+/* Extras that are referred to, and by whom. */
+static const char *
+audit_extras(const struct segment *seg, const uint64_t *seen, uint64_t *owner)
+{
+	for (uint64_t n = 0; n < seg->nslots; n++) {
+		const word_t *s = segment_slot(seg, n);
+		uint64_t refs, ref;
+
+		if (seen[n] == 0 || STATE_ST(word_load(&s[SLOT_STATE])) == ST_GONE ||
+		    LINK_LEN(word_load(&s[SLOT_LINK])) <= KEY_INLINE_WORDS * 8)
 			continue;
-		if (ref > a->seg->nslots ||
-		    STATE_ST(word_load(&segment_slot(a->seg, ref - 1)[SLOT_STATE])) != ST_EXTRA)
-			fault(a, "slot %" PRIu64 ": its extra slot is none", slot);
-		else if (++a->owners[ref - 1] > 1)
-			fault(a, "extra slot %" PRIu64 " belongs to two keys", ref - 1);
+		refs = word_load(&s[SLOT_KEY + KEY_INLINE_WORDS - 1]);
+		for (unsigned i = 0; i < 2; i++) {
+			ref = i == 0 ? refs >> 32 : refs & UINT32_MAX;
+			if (ref == 0 && i == 1)
+				continue;
+			if (ref == 0 || ref > seg->nslots)
+				return "a long key refers to nowhere";
+			if (owner[ref - 1] != 0)
+				return "two keys share an extra slot";
+			owner[ref - 1] = n + 1;
+			if (STATE_ST(word_load(&segment_slot(seg, ref - 1)[SLOT_STATE])) !=
+			    ST_EXTRA)
+				return "a long key refers to a slot that is no extra";
+		}
 	}
+	return NULL;
 }
 
-static void
-audit_list(struct audit *a, uint64_t bucket)
+const char *
+audit_table(const struct fixture *f, struct audit *a)
 {
-	uint64_t ref = BUCKET_REF(word_load(&a->seg->buckets[bucket]));
+	const struct segment *seg = &f->seg;
+	uint64_t *seen = calloc(seg->nslots, sizeof(*seen));
+	uint64_t *owner = calloc(seg->nslots, sizeof(*owner));
+	const char *wrong = NULL;
+	struct policy_ref p;
 
-	for (unsigned hop = 0; ref != 0; hop++) {
-		struct name *n = &a->names[a->nnames];
-		uint64_t slot = ref - 1, home;
-		enum slot_st st;
+	memset(a, 0, sizeof(*a));
+	if (seen == NULL || owner == NULL || !policy_current(seg->policy, &p))
+		abort();
+	for (uint64_t b = 0; b < seg->nbuckets && wrong == NULL; b++)
+		wrong = audit_list(f, &p, b, seen, a);
+	if (wrong == NULL)
+		wrong = audit_extras(seg, seen, owner);
+	for (uint64_t n = 0; n < seg->nslots && wrong == NULL; n++) {
+		enum slot_st st = STATE_ST(word_load(&segment_slot(seg, n)[SLOT_STATE]));
 
-		if (ref > a->seg->nslots || hop >= CHAIN_MAX) {
-			fault(a, "bucket %" PRIu64 ": hop %u leads to slot %" PRIu64, bucket, hop,
-			    slot);
-			return;
-		}
-		if (++a->lists[slot] > 1) {
-			fault(a, "slot %" PRIu64 " is in two lists, or in a ring", slot);
-			return;
-		}
-		st = STATE_ST(word_load(&segment_slot(a->seg, slot)[SLOT_STATE]));
-		home = home_of(a, slot, n);
-		if (home != bucket)
-			fault(a, "slot %" PRIu64 " is in list %" PRIu64 ", its key's is %" PRIu64,
-			    slot, bucket, home);
-		if (st != ST_LIVE &&
-		    (a->settled || st == ST_FREE || st == ST_MAKING || st == ST_EXTRA))
-			fault(a, "slot %" PRIu64 " in list %" PRIu64 ": state %d", slot, bucket,
-			    (int)st);
-		if (st == ST_LIVE || st == ST_READY || st == ST_RETIRING) {
-			a->nnames++;
-			own_extras(a, slot);
-		}
-		ref = LINK_NEXT(word_load(&segment_slot(a->seg, slot)[SLOT_LINK]));
+		a->st[st]++;
+		if (seen[n] == 0 && (st == ST_LIVE || st == ST_READY || st == ST_RETIRING))
+			a->unlinked++;
+		if (owner[n] == 0 && st == ST_EXTRA)
+			a->lost++;
+		for (uint64_t m = 0; m < n && seg->nslots <= 4096 && wrong == NULL; m++)
+			if (seen[n] != 0 && seen[m] == seen[n] && st != ST_GONE &&
+			    same_key(seg, n, m) &&
+			    STATE_ST(word_load(&segment_slot(seg, m)[SLOT_STATE])) != ST_GONE)
+				wrong = "a key has two slots";
 	}
+	free(seen);
+	free(owner);
+	return wrong;
 }
 
-static void
-audit_free(struct audit *a, uint64_t slot, uint64_t birth)
+bool
+audit_row(const struct fixture *f, const char *limit, const void *key, size_t len, struct row *row)
 {
-	const word_t *s = segment_slot(a->seg, slot);
+	struct ident id = { limit, strlen(limit), key, len, 0 };
+	struct policy_ref p;
+	struct found at;
 
-	for (unsigned i = 1; i < a->seg->stride; i++)
-		if (word_load(&s[i]) != slot_initial(a->seg, slot, birth, i)) {
-			fault(a, "free slot %" PRIu64 ": word %u is %#" PRIx64, slot, i,
-			    word_load(&s[i]));
-			return;
-		}
-	if ((word_load(&a->seg->bitmap[slot / 64]) >> (slot % 64) & 1) == 0)
-		fault(a, "free slot %" PRIu64 " is not marked so", slot);
+	ident_hash(&f->seg, &id);
+	return policy_current(f->seg.policy, &p) && table_find_named(&f->seg, &p, &id, &at) &&
+	    view_row(&f->seg, at.slot, atomic_load(&f->now), row);
 }
 
-static void
-audit_slot(struct audit *a, uint64_t slot, struct audit_counts *c)
-{
-	uint64_t state = word_load(&segment_slot(a->seg, slot)[SLOT_STATE]);
+/* ---- histories ---- */
 
-	switch (STATE_ST(state)) {
-	case ST_FREE:
-		c->free++;
-		if (a->settled)
-			audit_free(a, slot, STATE_BIRTH(state));
-		return;
-	case ST_LIVE:
-		c->live++;
-		if (a->lists[slot] == 0)
-			fault(a, "slot %" PRIu64 " is in use, but in no list", slot);
-		return;
-	case ST_EXTRA:
-		c->extra++;
-		if (a->settled && a->owners[slot] == 0)
-			fault(a, "extra slot %" PRIu64 " belongs to nobody", slot);
-		return;
-	case ST_RETIRING:
-		c->retiring++;
-		break;
-	case ST_GONE:
-		c->gone++;
-		break;
-	default:
-		c->half++;
-		break;
-	}
-	if (a->settled)
-		fault(a, "slot %" PRIu64 ": state %d, and nobody is at work", slot,
-		    (int)STATE_ST(state));
+void
+history_add(struct history *h, uint64_t at_ns, uint64_t units)
+{
+	if (h->n == HISTORY_MAX)
+		abort();
+	h->a[h->n++] = (struct admission) { at_ns, units };
+}
+
+uint64_t
+history_sum(const struct history *h)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < h->n; i++)
+		sum += h->a[i].units;
+	return sum;
 }
 
 static int
-by_name(const void *x, const void *y)
+earlier(const void *x, const void *y)
 {
-	const struct name *a = x, *b = y;
+	const struct admission *a = x, *b = y;
 
-	if (a->limit != b->limit)
-		return a->limit < b->limit ? -1 : 1;
-	if (a->len != b->len)
-		return a->len < b->len ? -1 : 1;
-	return memcmp(a->key, b->key, (size_t)(a->len > 0 ? a->len : 0));
+	return a->at_ns < b->at_ns ? -1 : a->at_ns > b->at_ns;
 }
 
-unsigned
-audit_table(const struct segment *seg, bool settled, struct audit_counts *counts)
+uint64_t
+history_span(struct history *h, uint64_t window_ns)
 {
-	struct audit a = { .seg = seg, .settled = settled };
-	struct audit_counts own;
+	uint64_t sum = 0, most = 0;
 
-	if (counts == NULL)
-		counts = &own;
-	memset(counts, 0, sizeof(*counts));
-	a.lists = calloc(seg->nslots, 1);
-	a.owners = calloc(seg->nslots, 1);
-	a.names = calloc(seg->nslots + 1, sizeof(*a.names));
-	if (a.lists == NULL || a.owners == NULL || a.names == NULL)
-		err(1, "calloc");
-	if (!policy_current(seg->policy, &a.policy))
-		fault(&a, "no policy");
-	for (uint64_t b = 0; b < seg->nbuckets; b++)
-		audit_list(&a, b);
-	for (uint64_t n = 0; n < seg->nslots; n++)
-		audit_slot(&a, n, counts);
-	qsort(a.names, a.nnames, sizeof(*a.names), by_name);
-	for (uint64_t i = 1; i < a.nnames; i++)
-		if (by_name(&a.names[i - 1], &a.names[i]) == 0)
-			fault(&a, "slots %" PRIu64 " and %" PRIu64 " hold one key",
-			    a.names[i - 1].slot, a.names[i].slot);
-	free(a.lists);
-	free(a.owners);
-	free(a.names);
-	return a.faults;
+	qsort(h->a, h->n, sizeof(h->a[0]), earlier);
+	for (unsigned i = 0, old = 0; i < h->n; i++) {
+		sum += h->a[i].units;
+		while (h->a[old].at_ns + window_ns <= h->a[i].at_ns)
+			sum -= h->a[old++].units;
+		most = sum > most ? sum : most;
+	}
+	return most;
+}
+
+uint64_t
+history_fixed(const struct history *h, uint64_t window_ns)
+{
+	uint64_t most = 0, offset = (uint64_t)FIXTURE_UNIX * 1000000000 - FIXTURE_START;
+
+	for (unsigned i = 0; i < h->n; i++) {
+		uint64_t sum = 0, w = (h->a[i].at_ns + offset) / window_ns;
+
+		for (unsigned k = 0; k < h->n; k++)
+			if ((h->a[k].at_ns + offset) / window_ns == w)
+				sum += h->a[k].units;
+		most = sum > most ? sum : most;
+	}
+	return most;
+}
+
+uint64_t
+history_bucket(struct history *h, uint64_t period_ns)
+{
+	/* In nanoseconds of refill: level is what has been taken and not yet come back. */
+	uint64_t level = 0, most = 0, at = 0;
+
+	qsort(h->a, h->n, sizeof(h->a[0]), earlier);
+	for (unsigned i = 0; i < h->n; i++) {
+		uint64_t passed = h->a[i].at_ns - at;
+
+		level = level > passed ? level - passed : 0;
+		level += h->a[i].units * period_ns;
+		at = h->a[i].at_ns;
+		most = level > most ? level : most;
+	}
+	return (most + period_ns - 1) / period_ns;
 }
