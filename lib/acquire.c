@@ -552,16 +552,22 @@ short_key(const unsigned char *key, size_t len)
 	return k;
 }
 
-/* Which hint a key has: quick, and of no consequence when keys collide. */
+/*
+ * Hash of a key for hints: quick, and of no consequence when keys collide.  The top ten
+ * bits say which hint, 22 below them stand in the hint: a key that has none is known
+ * without a look at another key's slot.
+ */
 SHORT uint64_t
 hint_of(const char *limit, const struct short_key *k)
 {
 	uint64_t h = (uint64_t)(uintptr_t)limit ^ k->w[0];
 
 	h ^= rotl64(k->w[1], 23) ^ rotl64(k->w[2], 41) ^ rotl64(k->w[3], 11);
-	return h * UINT64_C(0x9e3779b97f4a7c15) >> 54;
+	return h * UINT64_C(0x9e3779b97f4a7c15);
 }
-static_assert(HINTS == 1u << 10, "hint_of() gives ten bits");
+#define HINT_INDEX(h) ((h) >> 54)
+#define HINT_TAG(h) ((h) & UINT64_C(0x3fffff) << 32)
+static_assert(HINTS == 1u << 10, "ten bits say which hint");
 
 /* Do a slot's key words equal the key's?  Its length is compared apart. */
 SHORT bool
@@ -574,11 +580,11 @@ key_is(const word_t *s, const struct short_key *k, size_t len)
 }
 
 /*
- * mapping's mark(9) slot(32).  Marks recur; then the key is compared in a slot of the
+ * mapping's mark(9) 0 tag(22) slot(32).  Marks recur; then the key is compared in a slot of the
  * mapping that it is now.
  */
-#define HINT_PLACE(seg, slot) ((uint64_t)(seg)->mark << 55 | (slot))
-#define HINT_FITS(hint, seg) ((hint) >> 55 == (seg)->mark)
+#define HINT_PLACE(seg, h, slot) ((uint64_t)(seg)->mark << 55 | HINT_TAG(h) | (slot))
+#define HINT_FITS(place, seg, h) (((place) ^ HINT_TAG(h)) >> 32 == (uint64_t)(seg)->mark << 23)
 
 /* Is this the limit's name?  It may be read while it is being rewritten: any bytes. */
 SHORT bool
@@ -606,13 +612,13 @@ name_is(const struct policy_area *a, uint32_t id, const char *limit)
  * hint only says where to look.  (A limit that is gone has no plain ruleset.)
  */
 SHORT bool
-hint_holds(struct plain *p, const struct policy_area *a, uint64_t hint, const char *limit,
-    const struct short_key *key, size_t len)
+hint_holds(struct plain *p, const struct policy_area *a, uint64_t place, uint64_t h,
+    const char *limit, const struct short_key *key, size_t len)
 {
-	uint64_t n = hint & UINT32_MAX, state, link;
+	uint64_t n = place & UINT32_MAX, state, link;
 	word_t *s = segment_slot(p->seg, n);
 
-	if (UNLIKELY(!HINT_FITS(hint, p->seg) || n >= p->seg->nslots || len > KEY_INLINE_WORDS * 8))
+	if (UNLIKELY(!HINT_FITS(place, p->seg, h) || n >= p->seg->nslots || len > KEY_INLINE_WORDS * 8))
 		return false;
 	state = word_load(&s[SLOT_STATE]);
 	link = word_load(&s[SLOT_LINK]);
@@ -629,28 +635,32 @@ hint_holds(struct plain *p, const struct policy_area *a, uint64_t hint, const ch
 /* Not the commonest call: search if the hint did not hold, and remember. */
 static int __attribute__((noinline))
 keyed_any(ration_t *r, const struct segment *seg, const char *limit, const unsigned char *key,
-    uint64_t cost, ration_decision_t *d)
+    size_t len, uint64_t cost, ration_decision_t *d)
 {
-	size_t len = strlen((const char *)key);
 	struct short_key words = short_key(key, len);
-	uint64_t hint = hint_of(limit, &words);
+	uint64_t h = hint_of(limit, &words), place, word = 0, now;
 	struct ident id = { limit, strlen(limit), key, len, 0 };
-	uint64_t now = clock_coarse(&r->clock, seg->policy), word = 0;
 	struct policy_ref ref;
-	struct plain p = plain_start(r, seg, now);
+	struct plain p;
 	struct found f = { .slot = NO_SLOT };
 	int verdict;
 
+	place = atomic_load_explicit(&r->hints[HINT_INDEX(h)].place, memory_order_relaxed);
+	if (!HINT_FITS(place, seg, h)) {
+		/* Far away, most likely: ask for its lines before anything else. */
+		ident_hash(seg, &id);
+		table_prefetch(seg, id.hash);
+	}
+	now = clock_coarse(&r->clock, seg->policy);
+	p = plain_start(r, seg, now);
 	if (!policy_current(seg->policy, &ref))
 		return LONG_WAY;
-	if (hint_holds(
-		&p, ref.area, atomic_load_explicit(&r->hints[hint].place, memory_order_relaxed),
-		limit, &words, len)) {
+	if (hint_holds(&p, ref.area, place, h, limit, &words, len)) {
 		f.slot = p.slot;
 		f.birth = p.birth;
 	} else {
-		ident_hash(seg, &id);
-		table_prefetch(seg, id.hash);
+		if (HINT_FITS(place, seg, h))
+			ident_hash(seg, &id);
 		if (!table_find_named(seg, &ref, &id, &f)
 		    || STATE_ST(word_load(&segment_slot(seg, f.slot)[SLOT_STATE])) != ST_LIVE)
 			return LONG_WAY;
@@ -658,9 +668,9 @@ keyed_any(ration_t *r, const struct segment *seg, const char *limit, const unsig
 	verdict = plain_any(r, seg, now, PLACE(f.slot, f.birth), cost, d, &word);
 	if (word == 0)
 		word = (uint64_t)(uintptr_t)(slot_cell(seg, f.slot, 0) + CELL_RING);
-	atomic_store_explicit(&r->hints[hint].word, word, memory_order_relaxed);
+	atomic_store_explicit(&r->hints[HINT_INDEX(h)].word, word, memory_order_relaxed);
 	atomic_store_explicit(
-	    &r->hints[hint].place, HINT_PLACE(seg, f.slot), memory_order_release);
+	    &r->hints[HINT_INDEX(h)].place, HINT_PLACE(seg, h, f.slot), memory_order_release);
 	return verdict;
 }
 
@@ -681,7 +691,8 @@ acquire_any(ration_t *r, const char *limit, const char *key, uint64_t cost, rati
 		return RATION_EKEY;
 	seg = handle_segment(r);
 	if (seg != NULL && plain_cost(cost)) {
-		verdict = keyed_any(r, seg, limit, (const unsigned char *)key, cost, d);
+		verdict = keyed_any(
+		    r, seg, limit, (const unsigned char *)key, claim.key_len, cost, d);
 		if (verdict != LONG_WAY)
 			return verdict;
 	}
@@ -700,16 +711,15 @@ acquire_at(ration_t *r, const char *limit, const char *key, uint64_t cost, ratio
 	struct plain p = plain_start(r, seg, now);
 	size_t len = short_len(key);
 	struct short_key words = short_key((const unsigned char *)key, len);
-	uint64_t hint = hint_of(limit, &words), place;
+	uint64_t h = hint_of(limit, &words), place;
 	int verdict;
 
 	/* In this order: where a place is set its word was set before. */
-	place = atomic_load_explicit(&r->hints[hint].place, memory_order_acquire);
+	place = atomic_load_explicit(&r->hints[HINT_INDEX(h)].place, memory_order_acquire);
 	p.word = (word_t *)(uintptr_t)atomic_load_explicit(
-	    &r->hints[hint].word, memory_order_relaxed);
-
+	    &r->hints[HINT_INDEX(h)].word, memory_order_relaxed);
 	if (UNLIKELY(!plain_cost(cost)
-		|| !hint_holds(&p, p.area, place, limit, &words, len)))
+		|| !hint_holds(&p, p.area, place, h, limit, &words, len)))
 		return acquire_any(r, limit, key, cost, d);
 	verdict = plain_one(&p, cost, d);
 	if (LIKELY(verdict <= RATION_ADMITTED))

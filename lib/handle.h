@@ -40,7 +40,7 @@ struct ration {
 		_Atomic int64_t reset;  /* Unix s at which it has expired */
 	} subs[EPOCHS]; /* by shape */
 	struct {
-		_Atomic uint64_t place; /* mapping(8) 0(24) slot(32) */
+		_Atomic uint64_t place; /* see acquire.c */
 		_Atomic uint64_t word;  /* address of the ring word last charged; stays mapped */
 	} hints[HINTS]; /* by a hash of the key */
 	struct ration *next; /* all handles of the process: for the fork handler */
