@@ -1,0 +1,316 @@
+/*
+ * short.h - the short way of a call.
+ *
+ * It is for the commonest call: one key that exists, one or two sliding rates, enforced,
+ * in a sub-window already begun.  What it touches: the policy word (twice), the
+ * ruleset; of the slot state, resolved, link and key (keyed calls), and for each rate conv,
+ * cache and one ring word; the coarse clock; one CAS a rate.  Whatever is not as it expects
+ * goes the long way (call.c), which decides everything.
+ *
+ * A CAS waits for all that goes into it, and for every store before it, so the short way
+ * keeps long chains out of its operands and little in memory.  Where the key's slot may be
+ * and which sub-window it is are guessed (handle.h) and then checked by compares that a
+ * processor predicts; neither the hash of the key nor the division of the clock is waited
+ * for.  A wrong guess costs what the long way costs, nothing else.
+ */
+#ifndef RATION_SHORT_H
+#define RATION_SHORT_H
+
+#include <string.h>
+
+#include "atomics.h"
+#include "call.h"
+#include "slot.h"
+
+/* The short way is one piece of code: what it keeps in registers need not be stored. */
+#define SHORT static inline __attribute__((always_inline))
+
+#define LONG_WAY 2 /* not a verdict: something is not as the short way expects */
+#define OVER 3     /* not a verdict: denied, if the precise clock says so too */
+
+/* A sub-window: what the words of now look like. */
+struct sub {
+	uint64_t epoch;
+	uint64_t start;
+	uint64_t tag; /* of its open words and caches, conversion aside */
+	int64_t reset;
+};
+
+/*
+ * The last sub-window seen of this shape.  False: now is not in it.  Its parts may be of
+ * different threads' updates: an epoch's word never bears another epoch's tag but that
+ * of 16 before, when the start would not fit now; a reset is for show.
+ */
+SHORT bool
+sub_known(struct ration *h, const struct rate_def *r, uint64_t now, struct sub *s)
+{
+	unsigned i = r->shape % EPOCHS;
+
+	s->epoch = atomic_load_explicit(&h->subs[i].epoch, memory_order_relaxed);
+	s->tag = atomic_load_explicit(&h->subs[i].tag, memory_order_relaxed);
+	s->reset = atomic_load_explicit(&h->subs[i].reset, memory_order_relaxed);
+	s->start = s->epoch * r->sub_ns;
+	return LIKELY(now - s->start < r->sub_ns);
+}
+
+/* Tag of an open word and of the cache of a cell in this sub-window. */
+SHORT uint64_t
+sub_tag(const struct sub *s, uint64_t conv)
+{
+	return s->tag | (CONV_COUNT(conv) & 3) << 61;
+}
+
+/*
+ * The next call's CAS waits for the stores of this one's answer, so neighbours are stored
+ * together.
+ */
+typedef uint64_t pair_t __attribute__((vector_size(16)));
+
+SHORT void
+store_pair(void *at, uint64_t a, uint64_t b)
+{
+	pair_t p = { a, b };
+
+	memcpy(at, &p, sizeof(p));
+}
+
+SHORT uint64_t
+two32(uint64_t low, uint64_t high)
+{
+	return low | high << 32;
+}
+
+static_assert(offsetof(ration_decision_t, flags) == 8 && offsetof(ration_decision_t, now) == 24
+	&& offsetof(ration_decision_t, cost) == 16 && offsetof(ration_decision_t, retry_after) == 32
+	&& offsetof(ration_decision_t, policy_version) == 36
+	&& offsetof(ration_decision_t, segment_id) == 40
+	&& offsetof(ration_decision_t, limit_id) == 44 && offsetof(ration_rate_t, remaining) == 8
+	&& offsetof(ration_rate_t, reset_at) == 16 && offsetof(ration_rate_t, retry_at) == 24
+	&& offsetof(ration_receipt_t, slot) == 8 && offsetof(ration_receipt_t, birth) == 12,
+    "what store_pair() stores stands together");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "two32() and the layout are little-endian");
+
+/* The figures of one plain rate. */
+SHORT void
+plain_rate(ration_rate_t *out, const struct rate_def *r, uint64_t used, const struct sub *sub)
+{
+	memcpy(&out->limit_units, r, offsetof(struct rate_def, shape));
+	store_pair(&out->used, used, r->units - used);
+	store_pair(&out->reset_at, (uint64_t)sub->reset, 0);
+	if (UNLIKELY(used >= r->units / 2))
+		out->level = decision_level(used, r->units);
+}
+
+/* Who is asked about, when, and under which policy. */
+struct plain {
+	struct ration *h;
+	const struct segment *seg;
+	uint64_t now;
+	uint64_t policy_word;
+	const struct policy_area *area;
+	uint64_t slot;
+	uint64_t birth;
+	word_t *at;   /* the slot's words */
+	word_t *word; /* guess: the ring word of a single rate's current sub-window */
+};
+
+/* Costs that fit a word and are not 0, which only looks. */
+SHORT bool
+plain_cost(uint64_t cost)
+{
+	return cost - 1 < NARROW_MAX / 2;
+}
+
+/* The policy as it is now. */
+SHORT struct plain
+plain_start(struct ration *h, const struct segment *seg, uint64_t now)
+{
+	struct plain p;
+
+	p.h = h;
+	p.seg = seg;
+	p.now = now;
+	p.policy_word = word_load(&seg->policy->word);
+	p.area = seg->areas[POLICY_CURRENT(p.policy_word) & 1];
+	p.slot = 0;
+	p.birth = 0;
+	p.at = NULL;
+	p.word = NULL;
+	return p;
+}
+
+SHORT void
+plain_head(ration_decision_t *d, const struct plain *p, const struct ruleset *rs,
+    unsigned nrates, uint64_t cost, int64_t real_ns)
+{
+	store_pair(d, two32(sizeof(*d), RATION_ADMITTED), two32(0, nrates | nrates << 16));
+	store_pair(&d->cost, cost, (p->now + (uint64_t)real_ns) / 1000000000u);
+	store_pair(&d->retry_after, two32(0, POLICY_CURRENT(p->policy_word)),
+	    two32(p->seg->id, rs->limit));
+}
+
+/* Rate i, shown at place `at` of the decision; before: what its word held. */
+SHORT void
+plain_report(const struct plain *p, const struct rate_def *r, const struct sub *sub, uint64_t tag,
+    uint64_t conv, uint64_t used, unsigned i, unsigned at, uint64_t cost,
+    ration_decision_t *d)
+{
+	ration_receipt_t *rc = &d->receipts[i];
+
+	plain_rate(&d->rates[at], r, used, sub);
+	store_pair(rc, WHERE(tag, CONV_COUNT(conv), i, sub->epoch % RING_WORDS),
+	    two32(p->slot, p->birth));
+	rc->units = cost;
+}
+
+SHORT int64_t
+plain_real(const struct plain *p)
+{
+	return atomic_load_explicit(&p->seg->policy->real_offset_ns, memory_order_relaxed);
+}
+
+/* The ruleset that the slot was resolved to.  False: not under this version. */
+SHORT bool
+plain_rules(const struct plain *p, const word_t *s, const struct ruleset **rs)
+{
+	uint64_t resolved = word_load(&s[SLOT_RESOLVED]);
+
+	*rs = (const struct ruleset *)(const void *)((const char *)p->area + p->area->rulesets)
+	    + (uint32_t)resolved;
+	return LIKELY((resolved ^ p->policy_word) >> 32 == 0
+	    && (uint32_t)resolved < p->area->nrulesets && ((*rs)->flags & RULESET_PLAIN) != 0);
+}
+
+/* The policy that was read was not being rewritten: pairs with policy_begin(). */
+SHORT bool
+plain_intact(const struct plain *p)
+{
+	return word_load(&p->seg->policy->word) == p->policy_word;
+}
+
+/* Slot and birth in one register. */
+#define PLACE(slot, birth) ((slot) | (birth) << 32)
+
+/* One rate of a plain call, ready to be charged. */
+struct plain_step {
+	struct sub sub;
+	word_t *word;
+	uint64_t conv;
+	uint64_t tag;
+	uint64_t sum; /* of the sealed sub-windows */
+	uint64_t old;
+};
+
+/* ---- short.c: what is seldom ---- */
+
+/* The sub-window of now, computed; remembered for sub_known(). */
+struct sub sub_of(struct ration *h, const struct segment *seg, const struct rate_def *r,
+    uint64_t now);
+/*
+ * Over the limit, by the coarse clock: by the precise one too?  RATION_DENIED or LONG_WAY.
+ */
+int plain_deny(struct ration *h, const struct segment *seg, uint64_t place, uint64_t cost,
+    ration_decision_t *d);
+/*
+ * One rate whose sub-window has just begun for this process, or whose CAS was lost; for
+ * several rates the sub-windows are learnt.  *word: where the next charge is likely to go.
+ * A verdict or LONG_WAY.
+ */
+int plain_any(struct ration *h, const struct segment *seg, uint64_t now, uint64_t place,
+    uint64_t cost, ration_decision_t *d, uint64_t *word);
+/* Give one rate's charge back; the call goes the long way: LONG_WAY. */
+int plain_undo(const struct segment *seg, uint64_t place, uint64_t tag, uint64_t conv_word,
+    uint64_t cost);
+
+/* The same without a call and without a doubt: the sub-window is known and has begun. */
+SHORT bool
+plain_step(const struct plain *p, word_t *cell, const struct rate_def *r, struct plain_step *st)
+{
+	bool known = sub_known(p->h, r, p->now, &st->sub);
+
+	st->conv = word_load(&cell[CELL_CONV]);
+	st->tag = sub_tag(&st->sub, st->conv);
+	st->sum = word_load(&cell[CELL_CACHE]) ^ st->tag;
+	return LIKELY(known && CONV_SETTLED(st->conv) == r->shape
+	    && st->sum >> 30 == 0);
+}
+
+/* Two rates at once.  No loop: they are to stay in registers. */
+SHORT int
+plain_two(const struct plain *p, const struct ruleset *rs, uint64_t cost, ration_decision_t *d)
+{
+	word_t *cell = p->at + SLOT_CELLS;
+	const struct rate_def *r0 = &rs->rates[0], *r1 = &rs->rates[1];
+	struct plain_step a, b;
+	uint64_t left0, left1;
+	int64_t real_ns;
+	unsigned at;
+
+	if (UNLIKELY(p->seg->cells < 2 || !plain_step(p, cell, r0, &a)
+		|| !plain_step(p, cell + CELL_WORDS, r1, &b)))
+		return LONG_WAY;
+	a.word = &cell[CELL_RING + a.sub.epoch % RING_WORDS];
+	b.word = &cell[CELL_WORDS + CELL_RING + b.sub.epoch % RING_WORDS];
+	a.old = word_load(a.word);
+	b.old = word_load(b.word);
+	left0 = r0->units - a.sum - (a.old ^ a.tag) - cost;
+	left1 = r1->units - b.sum - (b.old ^ b.tag) - cost;
+	if (UNLIKELY(((a.old ^ a.tag) | (b.old ^ b.tag)) >> 30 != 0 || left0 > r0->units
+		|| left1 > r1->units || !plain_intact(p)))
+		return LONG_WAY;
+	if (UNLIKELY(!word_cas(a.word, a.old, a.old + cost)))
+		return LONG_WAY;
+	if (UNLIKELY(!word_cas(b.word, b.old, b.old + cost)))
+		return plain_undo(p->seg, PLACE(p->slot, p->birth), a.tag,
+		    a.conv << 8 | a.sub.epoch % RING_WORDS, cost);
+	if (d == NULL)
+		return RATION_ADMITTED;
+	real_ns = plain_real(p);
+	at = left1 < left0;
+	plain_head(d, p, rs, 2, cost, real_ns);
+	plain_report(p, r0, &a.sub, a.tag, a.conv, r0->units - left0, 0, at, cost, d);
+	plain_report(p, r1, &b.sub, b.tag, b.conv, r1->units - left1, 1, at ^ 1, cost, d);
+	return RATION_ADMITTED;
+}
+
+/*
+ * One or two sliding rates in sub-windows that have begun, with room.  No call leaves here:
+ * all that is seldom is left to the caller, so that nothing has to be stored over it.
+ */
+SHORT int
+plain_one(const struct plain *p, uint64_t cost, ration_decision_t *d)
+{
+	word_t *cell = p->at + SLOT_CELLS, *w = p->word;
+	const struct ruleset *rs;
+	const struct rate_def *r;
+	struct plain_step st;
+	uint64_t used;
+
+	st.old = word_load(w);
+	if (UNLIKELY(!plain_rules(p, p->at, &rs)))
+		return LONG_WAY;
+	if (rs->nrates == 2)
+		return plain_two(p, rs, cost, d);
+	r = &rs->rates[0];
+	if (UNLIKELY(rs->nrates != 1 || !plain_step(p, cell, r, &st)))
+		return LONG_WAY;
+	if (UNLIKELY(st.sum + cost > r->units))
+		return OVER;
+	if (UNLIKELY(w != &cell[CELL_RING + st.sub.epoch % RING_WORDS]
+		|| (st.old ^ st.tag) >> 30 != 0 || !plain_intact(p)))
+		return LONG_WAY;
+	used = (st.old ^ st.tag) + st.sum + cost;
+	if (UNLIKELY(used > r->units))
+		return OVER;
+	if (UNLIKELY(!word_cas(w, st.old, st.old + cost)))
+		return LONG_WAY;
+	if (d != NULL) {
+		int64_t real_ns = plain_real(p);
+
+		plain_head(d, p, rs, 1, cost, real_ns);
+		plain_report(p, r, &st.sub, st.tag, st.conv, used, 0, 0, cost, d);
+	}
+	return RATION_ADMITTED;
+}
+
+#endif
