@@ -294,11 +294,9 @@ plain_one(const struct plain *p, uint64_t cost, ration_decision_t *d)
 	r = &rs->rates[0];
 	if (UNLIKELY(rs->nrates != 1 || !plain_step(p, cell, r, &st)))
 		return LONG_WAY;
-	if (UNLIKELY(st.sum + cost > r->units))
-		return OVER;
-	if (UNLIKELY(w != &cell[CELL_RING + st.sub.epoch % RING_WORDS]
-		|| (st.old ^ st.tag) >> 30 != 0 || !plain_intact(p)))
-		return LONG_WAY;
+	if (UNLIKELY((st.old ^ st.tag) >> 30 != 0
+		|| w != &cell[CELL_RING + st.sub.epoch % RING_WORDS] || !plain_intact(p)))
+		return st.sum + cost > r->units ? OVER : LONG_WAY;
 	used = (st.old ^ st.tag) + st.sum + cost;
 	if (UNLIKELY(used > r->units))
 		return OVER;
