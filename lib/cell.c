@@ -392,6 +392,7 @@ look(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, uint64_t
 		return res;
 	default:
 		look_empty(x, r, l);
+		l->conv = (uint8_t)CONV_COUNT(conv);
 		l->old = word_load(ring_word(x, cell, 0));
 		return LOOK_FITS;
 	}

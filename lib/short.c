@@ -55,9 +55,12 @@ plain_look(const struct plain *p, word_t *cell, const struct rate_def *r, uint64
  * sum that was checked still stands.
  */
 SHORT bool
-plain_charge(struct plain_step *st, const struct rate_def *r, uint64_t cost)
+plain_charge(const word_t *s, uint64_t birth, struct plain_step *st, const struct rate_def *r,
+    uint64_t cost)
 {
 	for (unsigned tries = 0; tries < 64; tries++) {
+		if (UNLIKELY(!place_kept(s, birth)))
+			return false;
 		if (LIKELY(word_cas(st->word, st->old, st->old + cost)))
 			return true;
 		st->old = word_load(st->word);
@@ -118,9 +121,7 @@ plain_deny(struct ration *h, const struct segment *seg, uint64_t place, uint64_t
 	}
 	/* Word k after ours is of 16 - k sub-windows ago: 16 later it has expired. */
 	end = st.sub.start + k * r->sub_ns + (uint64_t)real_ns;
-	/* The clock was read anew: what was seen may be of the slot's next life. */
-	if (UNLIKELY(!plain_intact(&p)
-		|| STATE_BIRTH(word_load(&s[SLOT_STATE])) != place >> 32))
+	if (UNLIKELY(!plain_intact(&p) || !place_kept(s, place >> 32)))
 		return LONG_WAY;
 	word_count(&s[SLOT_DENIED], DENIED_ONE);
 	if (d == NULL)
@@ -167,7 +168,7 @@ plain_any(struct ration *h, const struct segment *seg, uint64_t now, uint64_t pl
 		return LONG_WAY;
 	}
 	*word = (uint64_t)(uintptr_t)st.word;
-	if (!plain_intact(&p) || !plain_charge(&st, &rs->rates[0], cost))
+	if (!plain_intact(&p) || !plain_charge(s, p.birth, &st, &rs->rates[0], cost))
 		return LONG_WAY;
 	if (d == NULL)
 		return RATION_ADMITTED;

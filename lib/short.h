@@ -191,6 +191,18 @@ plain_intact(const struct plain *p)
 /* Slot and birth in one register. */
 #define PLACE(slot, birth) ((slot) | (birth) << 32)
 
+/*
+ * After the words were loaded: is the slot in the life in which it was found?  Then they are
+ * of that life, and a CAS from them fails once it has ended (layout.h).
+ */
+SHORT bool
+place_kept(const word_t *s, uint64_t birth)
+{
+	uint64_t state = word_load(&s[SLOT_STATE]);
+
+	return STATE_BIRTH(state) == birth && STATE_ST(state) == ST_LIVE;
+}
+
 /* One rate of a plain call, ready to be charged. */
 struct plain_step {
 	struct sub sub;
@@ -256,7 +268,7 @@ plain_two(const struct plain *p, const struct ruleset *rs, uint64_t cost, ration
 	left0 = r0->units - a.sum - (a.old ^ a.tag) - cost;
 	left1 = r1->units - b.sum - (b.old ^ b.tag) - cost;
 	if (UNLIKELY(((a.old ^ a.tag) | (b.old ^ b.tag)) >> 30 != 0 || left0 > r0->units
-		|| left1 > r1->units || !plain_intact(p)))
+		|| left1 > r1->units || !plain_intact(p) || !place_kept(p->at, p->birth)))
 		return LONG_WAY;
 	if (UNLIKELY(!word_cas(a.word, a.old, a.old + cost)))
 		return LONG_WAY;
@@ -295,7 +307,8 @@ plain_one(const struct plain *p, uint64_t cost, ration_decision_t *d)
 	if (UNLIKELY(rs->nrates != 1 || !plain_step(p, cell, r, &st)))
 		return LONG_WAY;
 	if (UNLIKELY((st.old ^ st.tag) >> 30 != 0
-		|| w != &cell[CELL_RING + st.sub.epoch % RING_WORDS] || !plain_intact(p)))
+		|| w != &cell[CELL_RING + st.sub.epoch % RING_WORDS] || !plain_intact(p)
+		|| !place_kept(p->at, p->birth)))
 		return st.sum + cost > r->units ? OVER : LONG_WAY;
 	used = (st.old ^ st.tag) + st.sum + cost;
 	if (UNLIKELY(used > r->units))

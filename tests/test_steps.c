@@ -331,6 +331,58 @@ test_recycled(void **state)
 }
 
 /* b must not be judged by the rules of a, whose slot it took. */
+/*
+ * A slot that has been idle for its hour, in a sub-window of four minutes: it is recycled and
+ * taken over while the caller stands still, and the clock that he has read is still good.
+ */
+static void
+test_recycled_at_once(void **state)
+{
+	static const char *const yaml[] = {
+		"table: {rates: 2}\nlimits:\n  m: {rates: 5/hour, when_full: deny}\n"
+		"  other: 1000/hour\n",
+		"table: {rates: 2}\nlimits:\n  m: {rates: [5/hour, 9/min], when_full: deny}\n"
+		"  other: [1000/hour, 1000/min]\n", NULL
+	};
+	static const enum what calls[] = { DO_ACQUIRE, DO_KEY, DO_ALL };
+	bool done;
+
+	(void)state;
+	at.scene = "an idle slot is recycled at once";
+	at.fate = "resumed";
+	at.k2 = -1;
+	for (unsigned n = 0; n < 12; n++) {
+		const char *const one[] = { yaml[n % 2], NULL };
+		uint64_t others = n / 6 == 0 ? 1 : 5; /* then "b" is at its limit */
+
+		at.variant = n;
+		at.rate = yaml[n % 2];
+		world_open(2, one, false);
+		use_handle();
+		assert_int_equal(ration_acquire(wd.who[0].r, "m", "a", 1, NULL), 1);
+		world_pass(2 * 3600 * S);
+		/* The place is known, and from another key the sub-window of now. */
+		for (unsigned i = 0; i < 3; i++)
+			assert_int_equal(ration_acquire(wd.who[0].r, "other", "z", 1, NULL), 1);
+		world_save();
+		for (done = false, at.k1 = 0; !done; at.k1++) {
+			world_restore();
+			task_start(&victim, calls[n / 2 % 3], &wd.who[0], "a", 1);
+			victim.handle = handle;
+			done = task_run(&victim, at.k1);
+			world_sweep(3);
+			(void)world_acquire(&wd.who[1], "b", others);
+			(void)task_run(&victim, -1);
+			check_used("b");
+			CHECK(victim.verdict == RATION_ADMITTED || victim.d.reason == RATION_R_FULL,
+			    "denied for another key's use");
+			check_swept();
+		}
+		assert_true(at.k1 > 5);
+		world_close();
+	}
+}
+
 static void
 test_rules_stay(void **state)
 {
@@ -878,6 +930,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_recycled, setup),
+		cmocka_unit_test_setup(test_recycled_at_once, setup),
 		cmocka_unit_test_setup(test_rules_stay, setup),
 		cmocka_unit_test_setup(test_window, setup),
 		cmocka_unit_test_setup(test_adders, setup),
