@@ -112,11 +112,89 @@ test_bucket(void **state)
 		stopped(yaml, "x", jumps, each, 10);
 }
 
+/* ---- whose slot is taken over meanwhile ---- */
+
+struct taken_over {
+	struct fixture f;
+	ration_t *other;
+	const char *limit;
+	unsigned at; /* reading of the clock at which it happens */
+	uint64_t units;
+};
+
+/* Idle, recycled, and another key's: the table has one slot. */
+static uint64_t
+recycling_clock(void *arg)
+{
+	struct taken_over *t = arg;
+	struct sweep s = { .next = 0 };
+
+	if (t->at > 0 && --t->at == 0) {
+		for (unsigned i = 0; i < 4; i++) {
+			uint64_t now =
+			    atomic_fetch_add(&t->f.now, 200 * 1000 * MS) + 200 * 1000 * MS;
+
+			while (!table_sweep(
+			    &t->f.seg, &s, 16, now, clock_unix(t->f.seg.policy, now), 0))
+				;
+		}
+		assert_int_equal(
+		    ration_acquire(t->other, t->limit, "b", t->units, NULL), RATION_ADMITTED);
+	}
+	return atomic_load(&t->f.now);
+}
+
+/* The stopped caller charges nobody else, and is not refused for somebody else's use. */
+static void
+taken_over(const char *limit, uint64_t fill, unsigned at, uint64_t units)
+{
+	static const char yaml[] = "limits: {x: 10/s, y: 10/10s fixed, z: 60/min burst 10,\n"
+				   "  u: unlimited, two: [10/s, 100/min]}\n";
+	struct taken_over t = { .limit = limit, .at = at, .units = units };
+	ration_decision_t d = RATION_DECISION_INIT;
+	ration_key_t k;
+	int v;
+
+	fixture_open(&t.f, yaml, 1);
+	t.other = fixture_handle(&t.f);
+	assert_int_equal(ration_key(t.f.r, limit, "a", 1, &k), 0);
+	assert_int_equal(ration_key_acquire(t.f.r, &k, fill, &d), RATION_ADMITTED);
+	t.f.r->clock.fake = recycling_clock;
+	t.f.r->clock.fake_arg = &t;
+	v = ration_key_acquire(t.f.r, &k, 1, &d);
+	if (t.at == 0) {
+		/* Admitted: it was through when that reading came, for the next call's sake. */
+		if (v != RATION_ADMITTED && d.reason != RATION_R_FULL)
+			fail_msg("%s, reading %u, %u of its own and %u of the other's: %s", limit,
+			    at, (unsigned)fill, (unsigned)units, ration_strerror(v));
+		assert_true(ration_peek(t.other, limit, "b", 0, &d) >= 0);
+		assert_int_equal(d.rates[0].used, units);
+	}
+	ration_close(t.other);
+	fixture_close(&t.f);
+}
+
+static void
+test_taken_over(void **state)
+{
+	static const char *const limits[] = { "x", "y", "z", "u", "two" };
+
+	(void)state;
+	for (unsigned i = 0; i < 5; i++)
+		for (unsigned at = 1; at <= 4; at++) {
+			taken_over(limits[i], 10, at, 4);
+			taken_over(limits[i], 10, at, 10);
+			taken_over(limits[i], 3, at, 4);
+			taken_over(limits[i], 3, at, 10);
+		}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_sliding),
-		cmocka_unit_test(test_fixed), cmocka_unit_test(test_bucket) };
+		cmocka_unit_test(test_fixed), cmocka_unit_test(test_bucket),
+		cmocka_unit_test(test_taken_over) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
