@@ -295,7 +295,7 @@ order_of(const struct call *c, uint8_t order[RATION_CLAIMS_MAX])
 static enum step
 charge_all(struct call *c)
 {
-	uint8_t order[RATION_CLAIMS_MAX];
+	uint8_t order[RATION_CLAIMS_MAX] = { 0 };
 
 	if (c->n == 1)
 		return c->items[0].charged ? charge_item(c, &c->items[0]) : STEP_ON;

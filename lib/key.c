@@ -96,16 +96,17 @@ key_learn(ration_t *r, const struct segment *seg, ration_key_t *k)
 	k->head[1] = two32(seg->id, rs->limit);
 	k->receipt[0] = WHERE(k->tag, CONV_COUNT(k->conv), 0, sub.epoch % RING_WORDS);
 	k->receipt[1] = two32(k->slot, k->birth);
-	k->reset[0] = (uint64_t)sub.reset;
-	k->reset[1] = 0;
-	memcpy(k->figures, rate, sizeof(k->figures));
+	k->answer[0] = (uint64_t)sub.reset;
+	k->answer[1] = 0; /* retry_at */
+	memcpy(&k->answer[2], rate, offsetof(struct rate_def, shape));
 	if (CONV_SETTLED(k->conv) == rate->shape && plain_intact(&p))
 		k->policy_word = p.policy_word;
 }
-static_assert(sizeof(((ration_key_t *)0)->figures) == offsetof(struct rate_def, shape)
-	&& offsetof(ration_key_t, figures) == offsetof(ration_key_t, reset) + 16
-	&& offsetof(ration_rate_t, limit_units) == offsetof(ration_rate_t, reset_at) + 16,
-    "reset and figures are copied in one");
+static_assert(offsetof(ration_rate_t, limit_units) == offsetof(ration_rate_t, reset_at) + 16
+	&& sizeof(ration_rate_t) == offsetof(ration_rate_t, reset_at) + 48
+	&& offsetof(struct rate_def, shape) == 32,
+    "a handle's answer is a rate from reset_at on");
+#define KEY_UNITS(k) ((k)->answer[2])
 
 /* Everything that ration_key_acquire() can be asked. */
 static int __attribute__((noinline))
@@ -143,7 +144,7 @@ static int __attribute__((noinline))
 key_over(ration_t *r, ration_key_t *k, uint64_t used, uint64_t cost, ration_decision_t *d,
     const struct segment *seg)
 {
-	uint64_t now = clock_precise(&r->clock, seg->policy), got = 0, need, units = k->figures[0];
+	uint64_t now = clock_precise(&r->clock, seg->policy), got = 0, need, units = KEY_UNITS(k);
 	uint64_t real_ns = (uint64_t)atomic_load_explicit(
 	    &seg->policy->real_offset_ns, memory_order_relaxed);
 	word_t *s = (word_t *)(uintptr_t)k->at, *ring = &s[SLOT_CELLS + CELL_RING];
@@ -167,7 +168,7 @@ key_over(ration_t *r, ration_key_t *k, uint64_t used, uint64_t cost, ration_deci
 	d->now = (int64_t)((now + real_ns) / 1000000000u);
 	memcpy(&d->retry_after, k->head, sizeof(k->head));
 	store_pair(&d->used, used, used < units ? units - used : 0);
-	memcpy(&d->reset_at, k->reset, sizeof(k->reset) + sizeof(k->figures));
+	memcpy(&d->reset_at, k->answer, sizeof(k->answer));
 	d->retry_at =
 	    (int64_t)((k->start_ns + i * k->sub_ns + real_ns + 999999999u) / 1000000000u);
 	d->retry_after = (uint32_t)(d->retry_at - d->now);
@@ -213,11 +214,11 @@ ration_key_acquire(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_
 	used = (old ^ k->tag) + sum + cost;
 	if (UNLIKELY((old ^ k->tag) >> 30 != 0)) {
 		/* A sub-window that nobody has begun: its word is of an earlier one, or blank. */
-		if (sum + cost > k->figures[0] && key_unopened(k, old))
+		if (sum + cost > KEY_UNITS(k) && key_unopened(k, old))
 			return key_over(r, k, sum, cost, d, seg);
 		return key_any(r, k, cost, d);
 	}
-	if (UNLIKELY(used > k->figures[0]))
+	if (UNLIKELY(used > KEY_UNITS(k)))
 		return key_over(r, k, used - cost, cost, d, seg);
 	if (UNLIKELY(!word_cas(w, old, old + cost)))
 		return key_any(r, k, cost, d);
@@ -230,10 +231,10 @@ ration_key_acquire(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_
 		    &seg->policy->real_offset_ns, memory_order_relaxed))
 		/ 1000000000u);
 	memcpy(&d->retry_after, k->head, sizeof(k->head));
-	store_pair(&d->used, used, k->figures[0] - used);
-	memcpy(&d->reset_at, k->reset, sizeof(k->reset) + sizeof(k->figures));
-	if (UNLIKELY(used >= k->figures[0] / 2))
-		d->level = decision_level(used, k->figures[0]);
+	store_pair(&d->used, used, KEY_UNITS(k) - used);
+	memcpy(&d->reset_at, k->answer, sizeof(k->answer));
+	if (UNLIKELY(used >= KEY_UNITS(k) / 2))
+		d->level = decision_level(used, KEY_UNITS(k));
 	memcpy(&d->receipts[0], k->receipt, sizeof(k->receipt));
 	d->receipts[0].units = cost;
 	return RATION_ADMITTED;
