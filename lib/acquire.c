@@ -22,9 +22,17 @@ load64(const unsigned char *b)
  * strlen(), inline: a call costs a quarter of the whole short way.  Aligned blocks of 16, so
  * that no page is touched but the string's own.
  */
-#ifdef __SSE2__
+#if defined(__has_feature) /* clang says so in this way, gcc in the other */
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED
+#endif
+#if defined(__SSE2__) && !defined(SANITIZED) /* they mind what is beside the string */
 #include <emmintrin.h>
-SHORT __attribute__((no_sanitize_address)) size_t
+SHORT size_t
 short_len(const char *s)
 {
 	const char *block = (const char *)((uintptr_t)s & ~(uintptr_t)15);
