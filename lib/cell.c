@@ -47,23 +47,6 @@ scribble(const struct cell_ctx *x)
 	word_count(&x->seg->head->scribbles, 1);
 }
 
-/*
- * A word that begins after our time, precise as it was: most likely we were stopped since we
- * read the clock, and others went on.  So the clock is read again.  What is then still
- * ahead stood there before that reading: a scribble, which may be replaced.
- */
-static enum look_result
-ahead_of_us(const struct cell_ctx *x, uint64_t w)
-{
-	if (!x->precise || (x->ahead != NULL && *x->ahead != w)) {
-		if (x->ahead != NULL)
-			*x->ahead = w;
-		return LOOK_CLOCK;
-	}
-	scribble(x);
-	return LOOK_FITS;
-}
-
 /* ---- totals ---- */
 
 static uint64_t
@@ -183,6 +166,45 @@ replace(const struct cell_ctx *x, unsigned cell, unsigned i, uint64_t old, uint6
 	return word_cas(ring_word(x, cell, i), old, new_word);
 }
 
+/* ---- words ahead of us ---- */
+
+/*
+ * Does a word of this kind begin after our time?  What is more than a quarter of the ticks'
+ * cycle ahead has been lying there for the rest of it.
+ */
+static bool
+is_ahead(uint64_t w, uint64_t tag)
+{
+	int64_t diff;
+
+	if (word_kind(w) != word_kind(tag))
+		return false;
+	if (word_kind(w) == W_WIDE)
+		return ((WIDE_TICK(w) - WIDE_TICK(tag)) & WIDE_MASK) <= WIDE_MASK / 4;
+	diff = tick_diff(NARROW_TICK(w), NARROW_TICK(tag));
+	return diff > 0 && diff <= (int64_t)(TICK_MASK / 4);
+}
+
+/*
+ * A word that begins after our time, precise as it was: most likely we were stopped since we
+ * read the clock, and others went on.  So the clock is read again.  What is then still
+ * ahead stood there before that reading: a scribble, which is blanked.
+ */
+static enum look_result
+ahead_of_us(const struct cell_ctx *x, unsigned cell, unsigned i, uint64_t w)
+{
+	if (!x->precise || (x->ahead != NULL && *x->ahead != w)) {
+		if (x->ahead != NULL)
+			*x->ahead = w;
+		return LOOK_CLOCK;
+	}
+	if (!in_life(x))
+		return LOOK_GONE;
+	if (replace(x, cell, i, w, BLANK(UINT64_C(4), tick_of(x->now_ns))))
+		scribble(x);
+	return LOOK_AGAIN;
+}
+
 /* ---- sliding ---- */
 
 /*
@@ -214,9 +236,8 @@ seal_and_sum(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, 
 			}
 			if (!x->writable)
 				break;
-			if (word_kind(w) == W_NARROW && tick_diff(NARROW_TICK(w), tick) > 0
-			    && ahead_of_us(x, w) == LOOK_CLOCK)
-				return LOOK_CLOCK;
+			if (is_ahead(w, NARROW_TAG(c, tick)))
+				return ahead_of_us(x, cell, (unsigned)(j % RING_WORDS), w);
 			if (!in_life(x))
 				return LOOK_GONE;
 			if (!in_shape(x, cell, conv))
@@ -265,9 +286,8 @@ look_sliding(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, 
 		l->units = NARROW_UNITS(w);
 		if (x->writable)
 			return x->precise ? LOOK_AGAIN : LOOK_CLOCK;
-	} else if (word_kind(w) == W_NARROW && tick_diff(NARROW_TICK(w), tick) > 0 && x->writable
-	    && ahead_of_us(x, w) == LOOK_CLOCK) {
-		return LOOK_CLOCK;
+	} else if (x->writable && is_ahead(w, l->tag)) {
+		return ahead_of_us(x, cell, l->word, w);
 	}
 	l->used = sum + l->units;
 	return LOOK_FITS;
@@ -296,10 +316,8 @@ look_wide(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, str
 	if ((w & ~WIDE_MAX) == l->tag
 	    || (word_kind(w) == W_CLOSED && CLOSED_OF(l->tag | WIDE_UNITS(w)) == w))
 		l->units = WIDE_UNITS(w);
-	else if (word_kind(w) == W_WIDE && x->writable
-	    && ((WIDE_TICK(w) - WIDE_TICK(l->tag)) & WIDE_MASK) < WIDE_MASK / 2
-	    && ahead_of_us(x, w) == LOOK_CLOCK)
-		return LOOK_CLOCK;
+	else if (x->writable && is_ahead(w, l->tag))
+		return ahead_of_us(x, cell, l->word, w);
 	l->used = l->units;
 	return LOOK_FITS;
 }
@@ -323,8 +341,8 @@ look_bucket(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, u
 	else if (word_kind(w) == W_TATX) /* closed too late by a converter */
 		tat = (w & (TAT_MASK >> 1)) << 1;
 	if (tat > now && tat - now > TAT_AHEAD_MAX) {
-		if (ahead_of_us(x, w) == LOOK_CLOCK)
-			return LOOK_CLOCK;
+		if (x->writable)
+			return ahead_of_us(x, cell, 0, w);
 		tat = 0;
 	}
 	/*
@@ -338,7 +356,7 @@ look_bucket(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, u
 	l->tag = *fits ? TAT_WORD((uint64_t)next) : 0;
 	l->units = tat;
 	l->used = tat > now ? (tat - now + r->period16 - 1) / r->period16 : 0;
-	l->edge_ns = tat > now ? tat / 16 + 1 : x->now_ns;
+	l->edge_ns = tat > now ? (tat + 15) / 16 : x->now_ns;
 	return LOOK_FITS;
 }
 
@@ -366,7 +384,7 @@ look(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, uint64_t
     uint64_t cost, struct look *l)
 {
 	enum look_result res = LOOK_FITS;
-	bool fits;
+	bool fits = false;
 
 	if (UNLIKELY(CONV_SETTLED(conv) != r->shape)) {
 		if (x->writable)
@@ -657,7 +675,7 @@ cell_report(const struct cell_ctx *x, const struct rate_def *r, const struct loo
 		out->reset_at = shared_to_s(x, l->edge_ns);
 	else if (r->kind == RATION_BUCKET)
 		out->reset_at = shared_to_s(
-		    x, (charged != 0 ? (l->tag & TAT_MASK) / 16 + 1 : l->edge_ns));
+		    x, (charged != 0 ? ((l->tag & TAT_MASK) + 15) / 16 : l->edge_ns));
 	else
 		out->reset_at = (int64_t)(l->edge_ns / (uint64_t)NS_S);
 }
@@ -704,7 +722,7 @@ cell_retry(const struct cell_ctx *x, unsigned cell, const struct rate_def *r,
 		/* tat + cost p - burst p, rounded up */
 		ahead = (r->units - cost) * r->period16;
 		out->retry_at = shared_to_s(
-		    x, l->units > ahead ? (l->units - ahead) / 16 + 1 : x->now_ns);
+		    x, l->units > ahead ? (l->units - ahead + 15) / 16 : x->now_ns);
 		break;
 	case RATION_CONCURRENT:
 		out->retry_at = RATION_NEVER;
