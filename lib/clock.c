@@ -115,7 +115,7 @@ clock_moved(struct clock *c, const struct policy_head *p, int64_t mono)
 	int64_t real, change;
 
 	if (c->fake != NULL)
-		return shifted((int64_t)c->fake(c->fake_arg), p);
+		return shifted((int64_t)(c->fake(c->fake_arg) - c->fake_lag_ns), p);
 	real = read_ns(CLOCK_REALTIME_COARSE) - mono;
 	change = real - atomic_load_explicit(&c->real_ns, memory_order_relaxed);
 	if (change > STEP_NS || change < -STEP_NS) {

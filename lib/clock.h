@@ -28,6 +28,7 @@ struct clock {
 	/* Tests own the time: when set (clock_fake()), both readings come from it. */
 	uint64_t (*fake)(void *arg);
 	void *fake_arg;
+	uint64_t fake_lag_ns; /* by which the coarse one is late */
 };
 
 void clock_init(struct clock *c);

@@ -186,8 +186,7 @@ world_open(uint64_t slots, const char *const *yaml, bool shared)
 	}
 	for (unsigned i = 0; i < 4; i++) {
 		wd.who[i].r = fixture_handle(&wd.f);
-		wd.who[i].r->clock.fake_arg = &wd.who[i];
-		wd.who[i].r->clock.fake = actor_now;
+		clock_fake(&wd.who[i].r->clock, actor_now, &wd.who[i]);
 	}
 	wd.counters = malloc(wd.f.seg.bytes);
 	if (wd.counters == NULL)
