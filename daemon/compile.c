@@ -419,6 +419,7 @@ config_compile(const struct config *c, const struct change *changes, size_t n,
 		    "found a policy of %llu bytes, expected at most the %llu that the segment "
 		    "has room for: see table.policy",
 		    (unsigned long long)head.bytes, (unsigned long long)area_bytes);
+		result = CONFIG_NO_ROOM;
 		goto out;
 	}
 	write_area(b, &head, area, version);

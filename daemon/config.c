@@ -20,9 +20,7 @@
 #define DEFAULT_KEYS UINT64_C(65536)
 #define DEFAULT_IDLE_NS (UINT64_C(600) * 1000000000)
 #define IDLE_MAX_NS (UINT64_C(31) * 86400 * 1000000000)
-#define POLICY_MIN (UINT64_C(1) << 16)
 #define POLICY_DEFAULT_MIN (UINT64_C(4) << 20)
-#define POLICY_MAX (UINT64_C(4) << 30)
 #define GROUP_NAME_MAX 32
 
 #define X(name) #name,
@@ -476,13 +474,19 @@ config_load(const char *file, struct config **out, struct mistakes *m)
 }
 
 void
-config_table(const struct config *c, struct config_table *out)
+config_settings(const struct config *c, struct config_table *out)
 {
 	uint32_t cells = cells_needed(c);
 
 	*out = c->table;
 	if (out->cells == 0)
 		out->cells = cells < 2 ? 2 : cells;
+}
+
+void
+config_table(const struct config *c, struct config_table *out)
+{
+	config_settings(c, out);
 	if (out->policy_bytes == 0) {
 		out->policy_bytes = 4 * config_need(c);
 		if (out->policy_bytes < POLICY_DEFAULT_MIN)

@@ -17,6 +17,10 @@
 #include "policy.h"
 #include "rate.h"
 
+#define CONFIG_NO_ROOM 1 /* of config_compile() */
+#define POLICY_MIN (UINT64_C(64) << 10) /* bytes of an area */
+#define POLICY_MAX (UINT64_C(4) << 30)
+
 struct config; /* opaque: see config.c, compile.c (config_model.h) */
 
 /* All that was wrong, in order. */
@@ -40,10 +44,13 @@ void config_free(struct config *c);
 struct config_table {
 	uint64_t keys;         /* table.keys, default 64k */
 	uint32_t cells;        /* table.rates; default: the most of any limit, at least 2 */
-	uint64_t policy_bytes; /* of an area: table.policy; default: 4 x what is needed, >= 4 MiB */
+	uint64_t policy_bytes; /* of an area at first: table.policy; default: 4 x what is needed,
+				  >= 4 MiB */
 	uint64_t idle_ns;      /* table.idle, default 10 min */
 };
 void config_table(const struct config *c, struct config_table *out);
+/* The same but for policy_bytes, which takes a compilation; that is 0 unless the files say it. */
+void config_settings(const struct config *c, struct config_table *out);
 
 /* Names of groups as the files say, NULL when they do not: who may use the counters and the
  * socket (`group`), who may make changes (`admin_group`).  Owned by c. */
@@ -87,7 +94,8 @@ struct change {
  * previous: the area in force, for limits' ids; NULL at first.  cells: rates that a
  * slot of the segment holds.  A later change of the same kind and target wins; one
  * whose `until` has passed is ignored.
- * Returns 0; or -1 with the mistakes (unknown limit, plan, too many rates, out of room).
+ * Returns 0; -1 with the mistakes (unknown limit, plan, too many rates); or CONFIG_NO_ROOM with
+ * one, when all is right but area_bytes is too small.
  */
 int config_compile(const struct config *c, const struct change *changes, size_t n,
     const struct policy_area *previous, uint32_t cells, int64_t now_s, void *area,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -83,6 +84,7 @@ void
 keeper_settings(struct keeper *k, const struct paths *p, const struct config_table *t, gid_t gid)
 {
 	k->idle_ns = t->idle_ns;
+	k->gid = gid;
 	set_access(p->counters, 0660, gid);
 	set_access(p->policy, 0644, gid);
 	if (t->keys != k->seg.nslots)
@@ -121,7 +123,7 @@ reattach(struct keeper *k, const struct paths *p, bool sandbox, char *why, size_
 	else if (!sandbox &&
 	    atomic_load_explicit(&k->seg.policy->test_offset_ns, memory_order_relaxed) != 0)
 		(void)snprintf(why, size, "its clock was moved by a sandbox");
-	else if (atomic_load_explicit(&k->seg.head->retired, memory_order_acquire) != 0)
+	else if (segment_outdated(&k->seg))
 		(void)snprintf(why, size, "it was about to be replaced already");
 	else
 		return 1;
@@ -159,6 +161,9 @@ keeper_open(struct keeper *k, const struct paths *p, const struct config_table *
 
 	memset(k, 0, sizeof(*k));
 	clock_init(&k->clock);
+	k->paths = p;
+	k->gid = gid;
+	segment_tidy(p);
 	e = reattach(k, p, sandbox, why, sizeof(why));
 	if (e < 0) {
 		(void)snprintf(err, errsize, "%s", why);
@@ -179,6 +184,7 @@ keeper_close(struct keeper *k)
 {
 	if (k->seg.head == NULL)
 		return;
+	keeper_forget(k);
 	atomic_store_explicit(&k->seg.head->daemon_pid, 0, memory_order_relaxed);
 	segment_detach(&k->seg);
 }
@@ -229,28 +235,69 @@ keeper_advance(struct keeper *k, uint64_t ns)
 
 /* ---- policy ---- */
 
+/* Into the area after the current one's of seg. */
+static int
+compile_into(struct keeper *k, const struct segment *seg, const struct config *c,
+    const struct change *changes, size_t n, struct mistakes *m)
+{
+	struct policy_ref current;
+	bool known = keeper_policy(k, &current);
+	uint32_t version;
+	void *area = policy_begin(seg->policy, &version);
+	int e = config_compile(c, changes, n, known ? current.area : NULL, k->seg.cells,
+	    keeper_now(k), area, seg->policy->area_bytes, version, m);
+
+	k->pending = e == 0 ? version : 0;
+	return e;
+}
+
+/* The policy has outgrown its object. */
+static int
+compile_larger(struct keeper *k, const struct config *c, const struct change *changes, size_t n,
+    struct mistakes *m)
+{
+	uint64_t bytes = 2 * k->seg.policy->area_bytes;
+	struct config_table t;
+	char err[1600];
+	int e;
+
+	config_table(c, &t);
+	if (bytes < t.policy_bytes)
+		bytes = t.policy_bytes;
+	for (;; bytes *= 2) {
+		if (k->larger.policy == NULL || k->larger.policy->area_bytes < bytes) {
+			segment_policy_drop(k->paths, &k->larger);
+			if (segment_policy_make(k->paths, &k->seg, bytes, (unsigned)k->gid,
+				&k->larger, err, sizeof(err)) != 0) {
+				mistakes_add(m, "%s", err);
+				return -1;
+			}
+		}
+		e = compile_into(k, &k->larger, c, changes, n, m);
+		if (e != CONFIG_NO_ROOM || bytes > POLICY_MAX / 2)
+			return e;
+		free(m->text[--m->n]);
+	}
+}
+
 int
 keeper_compile(struct keeper *k, const struct config *c, const struct change *changes, size_t n,
     struct mistakes *m)
 {
-	struct policy_head *h = k->seg.policy;
-	struct policy_ref current;
-	bool known = policy_current(h, &current);
-	uint32_t version;
-	void *area = policy_begin(h, &version);
+	int e = compile_into(k, &k->seg, c, changes, n, m);
 
-	k->pending = 0;
-	if (config_compile(c, changes, n, known ? current.area : NULL, k->seg.cells, keeper_now(k),
-		area, h->area_bytes, version, m) != 0)
-		return -1;
-	k->pending = version;
-	return 0;
+	k->pending_larger = e == CONFIG_NO_ROOM;
+	if (e == CONFIG_NO_ROOM) {
+		free(m->text[--m->n]);
+		e = compile_larger(k, c, changes, n, m);
+	}
+	return e == 0 ? 0 : -1;
 }
 
 bool
 keeper_pending(const struct keeper *k, struct policy_ref *out)
 {
-	const struct policy_head *h = k->seg.policy;
+	const struct policy_head *h = k->pending_larger ? k->larger.policy : k->seg.policy;
 
 	if (k->pending == 0)
 		return false;
@@ -264,10 +311,30 @@ keeper_pending(const struct keeper *k, struct policy_ref *out)
 void
 keeper_publish(struct keeper *k)
 {
+	char err[1600];
+
 	if (k->pending == 0)
 		return;
-	policy_publish(k->seg.policy, k->pending);
+	if (!k->pending_larger) {
+		policy_publish(k->seg.policy, k->pending);
+	} else {
+		policy_publish(k->larger.policy, k->pending);
+		if (segment_policy_switch(k->paths, &k->seg, &k->larger, err, sizeof(err)) == 0) {
+			log_note("the policy has outgrown its object: moved to one of %llu bytes",
+			    (unsigned long long)k->seg.policy_bytes);
+			k->larger.policy = NULL;
+		} else {
+			log_error("%s; the change applies after a restart", err);
+		}
+	}
 	k->pending = 0;
+}
+
+void
+keeper_forget(struct keeper *k)
+{
+	k->pending = 0;
+	segment_policy_drop(k->paths, &k->larger);
 }
 
 bool

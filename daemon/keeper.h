@@ -4,7 +4,8 @@
  *
  * A segment that can be used is kept, with all usage; one that cannot (another
  * boot, another layout, damaged) is marked retired and replaced; its clients move over as
- * soon as the new one has a policy.
+ * soon as the new one has a policy.  A policy that outgrows its object gets a larger one beside
+ * the same counters.
  *
  * Housekeeping is cut into slices bounded by time, so that a million slots
  * cost the same share of a processor as a thousand.
@@ -28,13 +29,17 @@ struct keeper {
 	uint64_t live;    /* keys at the end of the last round */
 	uint64_t full;    /* calls that found no room, when last looked */
 	uint32_t pending; /* version compiled, not yet published; 0: none */
+	struct segment larger; /* with a larger policy object, not yet in force; .policy NULL: none */
+	bool pending_larger;   /* the pending version is in that one */
+	const struct paths *paths;
+	gid_t gid;
 	bool pressed;     /* over seven eighths full: no key may idle */
 	bool urgent;      /* calls found no room, until a round has ended */
 	bool attached;    /* the segment was there before us */
 };
 
 /*
- * Attach or create.  sandbox: the test clock may be moved.  gid: (gid_t)-1 for none.
+ * Attach or create; p stays the caller's.  sandbox: the test clock may be moved.  gid: (gid_t)-1 for none.
  * The caller holds the instance's lock.  0; or -1 with err for people.
  */
 int keeper_open(struct keeper *k, const struct paths *p, const struct config_table *t, gid_t gid,
@@ -53,13 +58,15 @@ int64_t keeper_real_time(struct keeper *k);
 /* Move the test clock forward. */
 void keeper_advance(struct keeper *k, uint64_t ns);
 
-/* Compile into the spare area; nobody sees it.  0; or -1 with the mistakes. */
+/* Compile into the spare area, or a larger one; nobody sees it.  0; or -1 with the mistakes. */
 int keeper_compile(struct keeper *k, const struct config *c, const struct change *changes, size_t n,
     struct mistakes *m);
 /* What was compiled last, and is not yet published. */
 bool keeper_pending(const struct keeper *k, struct policy_ref *out);
 /* Switch to it. */
 void keeper_publish(struct keeper *k);
+/* Or forget it. */
+void keeper_forget(struct keeper *k);
 /* The version in force. */
 bool keeper_policy(const struct keeper *k, struct policy_ref *out);
 

@@ -295,6 +295,7 @@ live_edit(struct live *l, const struct live_edit *e, struct mistakes *m)
 		goto out;
 	result = e->dry_run ? LIVE_DONE : commit(l, e, &s, gone, ngone, m);
 out:
+	keeper_forget(l->keeper);
 	split_free(&s);
 	free(gone);
 	return result;

@@ -121,18 +121,24 @@ check(const struct daemon *d, const struct config *c)
 	struct mistakes m = { 0 };
 	struct config_table t;
 	void *area;
-	int e = -1;
+	int e;
 
 	config_table(c, &t);
-	area = calloc(1, t.policy_bytes);
-	if (area == NULL)
-		mistakes_add(&m, "out of memory");
-	else
-		e = config_compile(
-		    c, NULL, 0, NULL, t.cells, (int64_t)time(NULL), area, t.policy_bytes, 1, &m);
+	for (;; t.policy_bytes *= 2) {
+		area = calloc(1, t.policy_bytes);
+		e = -1;
+		if (area == NULL)
+			mistakes_add(&m, "out of memory");
+		else
+			e = config_compile(c, NULL, 0, NULL, t.cells, (int64_t)time(NULL), area,
+			    t.policy_bytes, 1, &m);
+		free(area);
+		if (e != CONFIG_NO_ROOM || t.policy_bytes > POLICY_MAX / 2)
+			break;
+		mistakes_free(&m);
+	}
 	print_mistakes(&m);
 	mistakes_free(&m);
-	free(area);
 	if (e == 0 && daemon_file(d) == NULL)
 		log_note("%s is not there: the built-in default applies", d->paths.config);
 	return e == 0 ? 0 : 1;
@@ -183,7 +189,7 @@ reload_done(struct daemon *d, const struct audit *by)
 
 	mistakes_free(&d->last_reload.mistakes);
 	memset(&d->last_reload.mistakes, 0, sizeof(d->last_reload.mistakes));
-	config_table(d->live.config, &t);
+	config_settings(d->live.config, &t);
 	keeper_settings(&d->keeper, &d->paths, &t, d->group);
 	place_lock_group(d);
 	control_regroup(d->control);

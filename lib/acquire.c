@@ -316,7 +316,7 @@ ration_refund(ration_t *r, const ration_decision_t *d, uint64_t units)
 	if (r == NULL || d == NULL || d->size != sizeof(*d)
 	    || d->nreceipts > RATION_DECISION_RATES)
 		return RATION_EINVAL;
-	seg = handle_segment(r);
+	seg = handle_current(r);
 	if (seg == NULL)
 		return RATION_EDETACHED;
 	if (seg->id != d->segment_id || d->nreceipts == 0)

@@ -516,7 +516,7 @@ call_decide(
 		if (cl->cost > RATION_COST_MAX)
 			return RATION_ECOST;
 	}
-	seg = handle_segment(r);
+	seg = handle_current(r);
 	if (seg == NULL)
 		return decision_degraded(r, d);
 	c.handle = r;

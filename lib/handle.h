@@ -4,7 +4,8 @@
  * The addresses of a replaced mapping are kept until ration_close(): another thread may be in
  * it.  Its memory is not, or each old segment would stay in memory as long as the process:
  * once the segment after it was replaced too, zeros take its place.  Whoever is still in
- * there (stopped since two segments ago) finds no policy.
+ * there (stopped since two segments ago) finds no policy.  Where only the policy was replaced
+ * the old one stays: each is at most half of the next.
  */
 #ifndef RATION_HANDLE_H
 #define RATION_HANDLE_H
@@ -18,6 +19,8 @@
 struct mapping {
 	struct segment seg;
 	struct mapping *older;
+	bool lent;  /* only the policy was replaced: the counters are the next one's too */
+	bool blank;
 };
 
 struct ration {
@@ -26,6 +29,7 @@ struct ration {
 	struct paths paths;
 	unsigned flags;
 	_Atomic uint64_t last_try_ns;      /* coarse time of the last attempt to attach */
+	_Atomic(const struct segment *) moved; /* whose policy was last found retired */
 	_Atomic uint32_t attaching;        /* 1: a thread is at it; nobody waits for it */
 	_Atomic uint64_t degraded;         /* decisions made without a segment */
 	struct mapping *maps; /* newest first; touched by the thread that attaches */
@@ -51,6 +55,13 @@ struct ration {
  * retired, it tries to attach at most once in 100 ms and never waits.
  */
 const struct segment *handle_reattach(struct ration *r);
+
+/*
+ * For the long ways: as handle_segment(), and moves over when only the policy was replaced.
+ * The counters stay where they are, with the mapping's number: slots, key handles, receipts
+ * mean what they meant.
+ */
+const struct segment *handle_current(struct ration *r);
 
 static inline const struct segment *
 handle_segment(struct ration *r)

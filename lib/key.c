@@ -28,7 +28,7 @@ ration_key(ration_t *r, const char *limit, const void *key, size_t len, ration_k
 	out->limit_len = (uint16_t)limit_len;
 	memcpy(out->limit, limit, limit_len);
 	memcpy(out->key, key, len);
-	seg = handle_segment(r);
+	seg = handle_current(r);
 	if (seg == NULL)
 		return (r->flags & RATION_FAIL_OPEN) != 0 ? 0 : RATION_EDETACHED;
 	for (unsigned tries = 0; tries < TRIES_MAX; tries++) {

@@ -12,6 +12,8 @@ policy_current(const struct policy_head *head, struct policy_ref *p)
 
 	p->head = head;
 	p->version = POLICY_CURRENT(w);
+	if (p->version == POLICY_RETIRED)
+		p->version = POLICY_WRITING(w);
 	p->area_bytes = head->area_bytes;
 	off = head->area_off[p->version & 1];
 	p->area = (const struct policy_area *)(const void *)((const char *)head + off);
@@ -379,4 +381,14 @@ policy_publish(struct policy_head *head, uint32_t version)
 {
 	atomic_store_explicit(
 	    &head->word, POLICY_WORD(version, version), memory_order_release);
+}
+
+void
+policy_retire(struct policy_head *head)
+{
+	uint32_t current = POLICY_CURRENT(word_load(&head->word));
+
+	if (current != POLICY_RETIRED)
+		atomic_store_explicit(&head->word, POLICY_WORD(POLICY_RETIRED, current),
+		    memory_order_release); /* pairs with policy_retired() */
 }

@@ -15,6 +15,14 @@
  * one ahead of current, which disturbs nobody; its successor writes that same
  * version again.  No lock, nothing odd that a dead writer leaves behind.
  *
+ * A policy that outgrows its area goes on in a larger object of the same name, with the
+ * next version, beside the same counters.  The old object is then retired:
+ *
+ *	word    2^32 - 1(32) last version(32)
+ *
+ * No slot was ever resolved under that version, so every short way ends there, and the long
+ * one moves the handle over (handle_current()).  Who cannot goes on with the last version.
+ *
  * Within an area everything is an offset from the area's start, and every
  * offset and index that a reader follows is checked against the area's size: a
  * reader that was stopped for long may be reading a version being rewritten.
@@ -60,6 +68,7 @@ static_assert(sizeof(struct policy_head) == 128, "two lines");
 
 #define POLICY_CURRENT(w) ((uint32_t)((w) >> 32))
 #define POLICY_WRITING(w) ((uint32_t)(w))
+#define POLICY_RETIRED UINT32_MAX /* as current: the object was replaced by a larger one */
 #define POLICY_WORD(current, writing) ((uint64_t)(current) << 32 | (uint32_t)(writing))
 
 enum policy_mode { MODE_ENFORCE = 0, MODE_OBSERVE = 1, MODE_OFF = 2 };
@@ -187,7 +196,14 @@ struct policy_ref {
 	uint32_t version;
 };
 
-/* Take the current version.  False: none is published yet. */
+static inline bool
+policy_retired(const struct policy_head *head)
+{
+	return POLICY_CURRENT(atomic_load_explicit(&head->word, memory_order_acquire)) ==
+	    POLICY_RETIRED; /* pairs with policy_retire() */
+}
+
+/* Take the current version; of a retired object the last.  False: none is published yet. */
 bool policy_current(const struct policy_head *head, struct policy_ref *p);
 
 /* Was the area of p left alone so far?  Pairs with policy_begin(). */
@@ -245,6 +261,8 @@ void rate_def_derive(struct rate_def *r, const char *zone);
  * the area to write it to (head->area_bytes long).  Pairs with policy_intact().
  */
 void *policy_begin(struct policy_head *head, uint32_t *version);
+/* Tell readers that another object has the next version. */
+void policy_retire(struct policy_head *head);
 /* Switch to it.  The area's `version` must be set.  Pairs with policy_current(). */
 void policy_publish(struct policy_head *head, uint32_t version);
 

@@ -69,8 +69,42 @@ mono_coarse(void)
 static bool
 outdated(const struct segment *seg)
 {
-	return seg == NULL
-	    || atomic_load_explicit(&seg->head->retired, memory_order_acquire) != 0;
+	return seg == NULL || segment_outdated(seg);
+}
+
+/* The memory of all segments before the last two. */
+static void
+blank_old(struct mapping *m)
+{
+	unsigned segments = 0;
+
+	for (; m != NULL; m = m->older) {
+		struct segment s = m->seg;
+
+		segments += !m->lent;
+		if (segments < 3 || m->blank)
+			continue;
+		if (m->lent)
+			s.head = NULL;
+		segment_blank(&s);
+		m->blank = true;
+	}
+}
+
+/* Is it what cur has, but for the policy?  Then seg takes the counters where they are mapped. */
+static bool
+same_counters(struct segment *seg, const struct segment *cur)
+{
+	struct segment own = *seg;
+
+	if (cur == NULL || seg->head->id != cur->head->id || seg->bytes != cur->bytes
+	    || atomic_load_explicit(&cur->head->retired, memory_order_acquire) != 0)
+		return false;
+	*seg = *cur;
+	segment_swap_policy(seg, &own);
+	own.policy = NULL; /* cur's: others may be in it */
+	segment_detach(&own);
+	return true;
 }
 
 static int
@@ -89,18 +123,21 @@ attach_locked(struct ration *r)
 		goto fail;
 	if (!policy_current(seg->policy, &p))
 		e = RATION_ENOTREADY;
-	else if (cur != NULL && seg->head->id == cur->head->id)
+	else if (outdated(seg))
 		e = RATION_ENOTREADY; /* still the retired one */
 	if (e != 0) {
 		segment_detach(seg);
 		goto fail;
 	}
-	seg->id = cur != NULL ? cur->id + 1 : 1;
-	seg->mark = (seg->id & 0xff) << 1 | 1;
+	if (same_counters(seg, cur)) {
+		r->maps->lent = true;
+	} else {
+		seg->id = cur != NULL ? cur->id + 1 : 1;
+		seg->mark = (seg->id & 0xff) << 1 | 1;
+	}
 	m->older = r->maps;
 	r->maps = m;
-	if (m->older != NULL && m->older->older != NULL)
-		segment_blank(&m->older->older->seg);
+	blank_old(m);
 	atomic_store_explicit(&r->seg, seg, memory_order_release);
 	return 0;
 fail:
@@ -138,6 +175,33 @@ handle_reattach(struct ration *r)
 		return seg;
 	(void)try_attach(r);
 	return atomic_load_explicit(&r->seg, memory_order_acquire);
+}
+
+/*
+ * The first call that finds a policy replaced looks for the next one at once: a live change
+ * counts from the next call.  If that fails, as for a retired segment.
+ */
+static const struct segment * __attribute__((noinline))
+policy_moved(struct ration *r, const struct segment *seg)
+{
+	const struct segment *known = atomic_load_explicit(&r->moved, memory_order_relaxed);
+
+	if (known == seg
+	    || !atomic_compare_exchange_strong_explicit(
+		&r->moved, &known, seg, memory_order_relaxed, memory_order_relaxed))
+		return handle_reattach(r);
+	(void)try_attach(r);
+	return atomic_load_explicit(&r->seg, memory_order_acquire);
+}
+
+const struct segment *
+handle_current(struct ration *r)
+{
+	const struct segment *seg = handle_segment(r);
+
+	if (__builtin_expect(seg != NULL && policy_retired(seg->policy), 0))
+		return policy_moved(r, seg);
+	return seg;
 }
 
 int
@@ -202,6 +266,8 @@ ration_close(ration_t *r)
 	(void)pthread_mutex_unlock(&handles_lock);
 	while ((m = r->maps) != NULL) {
 		r->maps = m->older;
+		if (m->lent)
+			m->seg.head = NULL;
 		segment_detach(&m->seg);
 		free(m);
 	}

@@ -408,3 +408,138 @@ segment_create(const struct paths *p, const struct segment_size *size, unsigned 
 	e = check_counters(seg);
 	return e != 0 ? e : check_policy(seg);
 }
+
+/* ---- a larger policy object ---- */
+
+struct side_names {
+	char made[1300]; /* not yet in force */
+	char old[1300];  /* not yet retired */
+};
+
+static void
+name_sides(const struct paths *p, struct side_names *n)
+{
+	(void)snprintf(n->made, sizeof(n->made), "%s.new", p->policy);
+	(void)snprintf(n->old, sizeof(n->old), "%s.old", p->policy);
+}
+
+int
+segment_policy_make(const struct paths *p, const struct segment *seg, uint64_t area_bytes,
+    unsigned gid, struct segment *out, char *err, size_t errsize)
+{
+	uint64_t area = ALIGN(area_bytes, PAGE), bytes = PAGE + 2 * area + PAGE;
+	uint32_t version = POLICY_CURRENT(atomic_load_explicit(
+	    &seg->policy->word, memory_order_relaxed));
+	struct side_names n;
+	void *map;
+
+	*out = *seg;
+	out->policy = NULL;
+	name_sides(p, &n);
+	if (new_file(p->policy, n.made, sizeof(n.made), bytes, 0644, gid, &map, err, errsize) != 0)
+		return RATION_ESYS;
+	out->policy = map;
+	out->policy_bytes = bytes;
+	fill_policy(out->policy, bytes, area, seg->head->id);
+	atomic_store_explicit(
+	    &out->policy->word, POLICY_WORD(version, version), memory_order_relaxed);
+	return check_policy(out);
+}
+
+void
+segment_policy_drop(const struct paths *p, struct segment *made)
+{
+	struct side_names n;
+
+	if (made->policy == NULL)
+		return;
+	name_sides(p, &n);
+	(void)unlink(n.made);
+	(void)munmap(made->policy, made->policy_bytes);
+	made->policy = NULL;
+}
+
+void
+segment_swap_policy(struct segment *a, struct segment *b)
+{
+	struct segment was = *a;
+
+	a->policy = b->policy;
+	a->policy_bytes = b->policy_bytes;
+	memcpy(a->areas, b->areas, sizeof(a->areas));
+	b->policy = was.policy;
+	b->policy_bytes = was.policy_bytes;
+	memcpy(b->areas, was.areas, sizeof(b->areas));
+}
+
+static void
+copy_clock(struct policy_head *to, const struct policy_head *from)
+{
+#define COPY(field) \
+	atomic_store_explicit(&to->field, \
+	    atomic_load_explicit(&from->field, memory_order_relaxed), memory_order_relaxed)
+	COPY(test_offset_ns);
+	COPY(real_offset_ns);
+	COPY(sandbox);
+	COPY(clock_generation);
+#undef COPY
+}
+
+int
+segment_policy_switch(const struct paths *p, struct segment *seg, const struct segment *made,
+    char *err, size_t errsize)
+{
+	struct side_names n;
+
+	name_sides(p, &n);
+	copy_clock(made->policy, seg->policy);
+	(void)unlink(n.old);
+	if (link(p->policy, n.old) != 0 || rename(n.made, p->policy) != 0) {
+		(void)snprintf(err, errsize, "%s: cannot be replaced by a larger one: %s",
+		    p->policy, strerror(errno));
+		(void)unlink(n.old);
+		return RATION_ESYS;
+	}
+	policy_retire(seg->policy);
+	(void)unlink(n.old);
+	(void)munmap(seg->policy, seg->policy_bytes);
+	*seg = *made;
+	return 0;
+}
+
+/* The object called .old is another than the one in force: its clients have not been told. */
+static void
+retire_old(const struct paths *p, const char *old)
+{
+	struct stat a, b;
+	void *map = MAP_FAILED;
+	int fd = open(old, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd == -1)
+		return;
+	if (fstat(fd, &a) == 0 && S_ISREG(a.st_mode) && a.st_uid == geteuid()
+	    && a.st_size >= (off_t)PAGE && stat(p->policy, &b) == 0
+	    && (a.st_ino != b.st_ino || a.st_dev != b.st_dev))
+		map = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	(void)close(fd);
+	if (map == MAP_FAILED)
+		return;
+	if (atomic_load_explicit(&((struct policy_head *)map)->magic, memory_order_acquire)
+	    == POLICY_MAGIC)
+		policy_retire(map);
+	(void)munmap(map, PAGE);
+}
+
+void
+segment_tidy(const struct paths *p)
+{
+	struct side_names n;
+	char counters[1300];
+
+	name_sides(p, &n);
+	retire_old(p, n.old);
+	(void)unlink(n.old);
+	(void)unlink(n.made);
+	(void)snprintf(counters, sizeof(counters), "%s.new", p->counters);
+	(void)unlink(counters);
+}

@@ -6,6 +6,11 @@
  * SIGBUS later), then renamed, the magic stored last.  An object is trusted
  * only if it is a regular file of root, of the caller or of the owner of the run
  * directory, not writable by the world, and exactly as long as its head says.
+ *
+ * The policy object alone may be replaced by a larger one; the counters and all usage stay.
+ * Until the old one is marked retired its clients go on with its last version, so a kill
+ * between renaming and marking must be made good: a second name keeps the old one within
+ * reach of the next rationd until it is marked.
  */
 #ifndef RATION_SEGMENT_H
 #define RATION_SEGMENT_H
@@ -71,8 +76,32 @@ int segment_create(const struct paths *p, const struct segment_size *size, unsig
     struct segment *seg, char *err, size_t errsize);
 /* Attach as rationd: the policy object writable too. */
 int segment_attach_owner(const struct paths *p, struct segment *seg, char *err, size_t errsize);
+/*
+ * A larger policy object for the same counters, under a temporary name: *out is *seg with it.
+ * The version to write into it is the one after seg's.
+ */
+int segment_policy_make(const struct paths *p, const struct segment *seg, uint64_t area_bytes,
+    unsigned gid, struct segment *out, char *err, size_t errsize);
+/* Away with it. */
+void segment_policy_drop(const struct paths *p, struct segment *made);
+/* Two mappings of the same counters exchange their policy objects. */
+void segment_swap_policy(struct segment *a, struct segment *b);
+/* What it has published comes into force: *seg is *made, the old object is retired. */
+int segment_policy_switch(const struct paths *p, struct segment *seg, const struct segment *made,
+    char *err, size_t errsize);
+/* What a killed rationd left of all that, and of objects that were never complete. */
+void segment_tidy(const struct paths *p);
+
 /* Are the counters from this boot?  (Shared time starts anew at boot.) */
 bool segment_same_boot(const struct segment *seg);
+
+/* Replaced, as a whole or its policy alone: attach again. */
+static inline bool
+segment_outdated(const struct segment *seg)
+{
+	return atomic_load_explicit(&seg->head->retired, memory_order_acquire) != 0 ||
+	    policy_retired(seg->policy);
+}
 
 /* First word of a slot; n < seg->nslots. */
 static inline word_t *

@@ -404,7 +404,8 @@ test_bad_changes(void **state)
 	    "limit l: found more units (plan a by ann x environment big (10)) than expected: its "
 	    "counter holds at most 10^9, of days, months and fixed windows 10^12");
 	mistakes_free(&m);
-	assert_int_equal(config_compile(c, NULL, 0, NULL, 4, NOW, area, 4096, 1, &m), -1);
+	assert_int_equal(
+	    config_compile(c, NULL, 0, NULL, 4, NOW, area, 4096, 1, &m), CONFIG_NO_ROOM);
 	assert_non_null(
 	    strstr(m.text[0], "expected at most the 4096 that the segment has room for"));
 	mistakes_free(&m);

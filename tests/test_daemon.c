@@ -752,6 +752,134 @@ test_clients_move(void **state)
 	(void)close(fd);
 }
 
+/* A policy of `keys` keys on plans: as large as wanted. */
+static void
+put_large(const struct server *s, const char *limits, int keys)
+{
+	char path[256];
+	FILE *f;
+
+	path_in(s, "ration.yaml", path, sizeof(path));
+	f = fopen(path, "w");
+	assert_non_null(f);
+	(void)fprintf(f,
+	    "table: {keys: 2k, policy: 64Ki}\nplans: [free, team]\nlimits: {%s}\nassign:\n",
+	    limits);
+	for (int i = 0; i < keys; i++)
+		(void)fprintf(f, "  customer-with-a-rather-long-name-%08d: team\n", i);
+	assert_int_equal(fclose(f), 0);
+}
+
+static json_int_t
+policy_bytes(const struct server *s)
+{
+	json_t *j = ok(s, "status", NULL);
+	json_int_t n =
+	    json_integer_value(json_object_get(json_object_get(j, "segment"), "policy_bytes"));
+
+	json_decref(j);
+	return n;
+}
+
+/* A policy outgrows its object: usage, handles and receipts are kept, nothing is refused. */
+static void
+test_outgrown(void **state)
+{
+	struct server *s = *state;
+	ration_decision_t d = RATION_DECISION_INIT;
+	json_int_t small, large;
+	ration_key_t key;
+	ration_t *r;
+
+	put_large(s, "slow: 5/24h", 1);
+	start(s);
+	small = policy_bytes(s);
+	assert_int_equal(ration_open_dir(s->dir, NULL, 0, &r), 0);
+	assert_int_equal(ration_key(r, "slow", "k", 1, &key), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(ration_key_acquire(r, &key, 1, &d), RATION_ADMITTED);
+	put_large(s, "slow: 5/24h, fresh: 2/24h", 2000);
+	json_decref(ok(s, "reload", NULL));
+	large = policy_bytes(s);
+	assert_true(large > small);
+	assert_true(wait_log(s, "outgrown"));
+	/* The next call of whatever kind knows the new policy. */
+	assert_int_equal(ration_acquire(r, "fresh", "k", 1, NULL), RATION_ADMITTED);
+	assert_int_equal(ration_refund(r, &d, 1), 0);
+	assert_int_equal(ration_key_acquire(r, &key, 3, &d), RATION_ADMITTED);
+	assert_int_equal(d.used, 5);
+	assert_int_equal(ration_key_acquire(r, &key, 1, NULL), RATION_DENIED);
+	/* Live changes do it too, and the clients of both objects follow at once. */
+	for (int i = 0; policy_bytes(s) == large; i++) {
+		char params[400];
+
+		assert_true(i < 2000);
+		(void)snprintf(params, sizeof(params),
+		    "{'limit':'slow','key':'%0200d','rates':'%d/24h','reason':'%0100d'}", i, i + 1,
+		    i);
+		json_decref(ok(s, "set", params));
+		(void)snprintf(params, sizeof(params), "%0200d", i);
+		assert_int_equal(ration_peek(r, "slow", params, 1, &d), RATION_ADMITTED);
+		assert_int_equal(d.limit_units, i + 1);
+	}
+	assert_int_equal(ration_key_acquire(r, &key, 1, NULL), RATION_DENIED);
+	assert_int_equal(stop(s, SIGKILL), -SIGKILL);
+	/* Nothing was lost over a restart, nothing is left lying about. */
+	start(s);
+	assert_non_null(strstr(s->log, "segment=attached"));
+	assert_false(exists(s, "default.policy.new") || exists(s, "default.policy.old"));
+	assert_int_equal(admitted(s, "slow", "k", 1), 0);
+	json_decref(ok(s, "set", "{'limit':'slow','rates':'6/24h'}"));
+	assert_int_equal(ration_key_acquire(r, &key, 1, NULL), RATION_ADMITTED);
+	assert_int_equal(ration_key_acquire(r, &key, 1, NULL), RATION_DENIED);
+	ration_close(r);
+}
+
+/* A segment too small for the files at the start; as does -n. */
+static void
+test_outgrown_start(void **state)
+{
+	struct server *s = *state;
+	const char *const args[] = { "-n", NULL };
+
+	start(s);
+	assert_int_equal(admitted(s, "slow", "k", 3), 3);
+	assert_int_equal(stop(s, SIGKILL), -SIGKILL);
+	put_large(s, "slow: 5/24h", 60000);
+	spawn(s, args);
+	assert_int_equal(reap(s), 0);
+	start(s);
+	assert_non_null(strstr(s->log, "segment=attached"));
+	assert_int_equal(admitted(s, "slow", "k", 3), 2);
+}
+
+/* Killed after the larger object took the name, before the old one's clients were told. */
+static void
+test_outgrown_half_way(void **state)
+{
+	struct server *s = *state;
+	char path[256], old[256], copy[256], cmd[600];
+	ration_t *r;
+
+	start(s);
+	assert_int_equal(ration_open_dir(s->dir, NULL, 0, &r), 0);
+	assert_int_equal(ration_acquire(r, "slow", "k", 5, NULL), RATION_ADMITTED);
+	assert_int_equal(stop(s, SIGKILL), -SIGKILL);
+	path_in(s, "default.policy", path, sizeof(path));
+	path_in(s, "default.policy.old", old, sizeof(old));
+	path_in(s, "default.policy.new", copy, sizeof(copy));
+	assert_int_equal(link(path, old), 0);
+	(void)snprintf(cmd, sizeof(cmd), "cp '%s' '%s'", path, copy);
+	assert_int_equal(system(cmd), 0);
+	assert_int_equal(rename(copy, path), 0);
+	start(s);
+	json_decref(ok(s, "set", "{'limit':'slow','rates':'6/24h'}"));
+	assert_int_equal(ration_acquire(r, "slow", "k", 1, NULL), RATION_ADMITTED);
+	assert_int_equal(ration_acquire(r, "slow", "k", 1, NULL), RATION_DENIED);
+	assert_false(exists(s, "default.policy.old"));
+	ration_close(r);
+}
+
 /* ---- the protocol ---- */
 
 static void
@@ -1455,6 +1583,9 @@ main(int argc, char **argv)
 		T(test_bad_segments),
 		T(test_full_tmpfs),
 		T(test_clients_move),
+		T(test_outgrown),
+		T(test_outgrown_start),
+		T(test_outgrown_half_way),
 		T(test_status),
 		T(test_garbage),
 		T(test_lines),

@@ -168,18 +168,20 @@ follow_segment(struct top *t)
 	struct ctx fresh = *t->ctx;
 
 	if (t->now.mono_ns < t->next_look_ns ||
-	    (atomic_load_explicit(&t->ctx->seg.head->retired, memory_order_acquire) == 0 &&
-		daemon_beats(t)))
+	    (!segment_outdated(&t->ctx->seg) && daemon_beats(t)))
 		return;
 	t->next_look_ns = t->now.mono_ns + LOOK_NS;
 	fresh.attached = false;
 	memset(&fresh.seg, 0, sizeof(fresh.seg));
 	if (ctx_attach_quiet(&fresh) != 0)
 		return;
-	if (fresh.seg.head->id == t->ctx->seg.head->id)
-		ctx_detach(&fresh);
-	else
+	if (fresh.seg.head->id != t->ctx->seg.head->id) {
 		take_segment(t, &fresh);
+		return;
+	}
+	/* The same counters; perhaps with a larger policy. */
+	segment_swap_policy(&t->ctx->seg, &fresh.seg);
+	ctx_detach(&fresh);
 }
 
 bool
