@@ -159,6 +159,9 @@ key_over(ration_t *r, ration_key_t *k, uint64_t used, uint64_t cost, ration_deci
 		if (got >= need)
 			break;
 	}
+	/* The clock was read anew: what was seen may be of the slot's next life. */
+	if (UNLIKELY(!place_kept(s, k->birth)))
+		return key_any(r, k, cost, d);
 	word_count(&s[SLOT_DENIED], DENIED_ONE);
 	if (d == NULL)
 		return RATION_DENIED;
@@ -192,7 +195,7 @@ int
 ration_key_acquire(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d)
 {
 	const struct segment *seg;
-	uint64_t now, state, sum, old, used;
+	uint64_t now, sum, old, used;
 	word_t *s, *w;
 
 	if (UNLIKELY(r == NULL || k == NULL || k->size != sizeof(*k)
@@ -205,12 +208,12 @@ ration_key_acquire(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_
 	if (UNLIKELY(word_load(&seg->policy->word) != k->policy_word
 		|| now - k->start_ns >= k->sub_ns || !plain_cost(cost)))
 		return key_any(r, k, cost, d);
-	state = word_load(&s[SLOT_STATE]);
 	sum = word_load(&s[SLOT_CELLS + CELL_CACHE]) ^ k->tag;
-	if (UNLIKELY(STATE_BIRTH(state) != k->birth || STATE_ST(state) != ST_LIVE
-		|| word_load(&s[SLOT_CELLS + CELL_CONV]) != k->conv || sum >> 30 != 0))
+	if (UNLIKELY(word_load(&s[SLOT_CELLS + CELL_CONV]) != k->conv || sum >> 30 != 0))
 		return key_any(r, k, cost, d);
 	old = word_load(w);
+	if (UNLIKELY(!place_kept(s, k->birth)))
+		return key_any(r, k, cost, d);
 	used = (old ^ k->tag) + sum + cost;
 	if (UNLIKELY((old ^ k->tag) >> 30 != 0)) {
 		/* A sub-window that nobody has begun: its word is of an earlier one, or blank. */
