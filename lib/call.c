@@ -333,7 +333,11 @@ add_item(struct call *c, struct item *it)
 	it->at.slot = NO_SLOT;
 	word_count(&c->seg->limits[it->limit_id].full, 1);
 	c->d->flags |= RATION_F_TABLE_FULL;
-	if ((it->limit.flags & LIMIT_FULL_ADMIT) != 0) {
+	if (it->rules.mode == MODE_OBSERVE) {
+		it->observed = true;
+		c->d->flags |= RATION_F_OBSERVED;
+	}
+	if ((it->limit.flags & LIMIT_FULL_ADMIT) != 0 || it->observed) {
 		word_count(&c->seg->head->full_admit, 1);
 		return 0;
 	}
@@ -353,9 +357,17 @@ observed(struct call *c, struct item *it)
 	for (unsigned i = it->first; i < c->d->nrates; i++)
 		c->d->rates[i].retry_at = 0;
 	c->d->flags |= RATION_F_OBSERVED;
-	if (c->charge)
-		word_count(&c->seg->limits[it->limit_id].observed, 1);
+	it->observed = true;
 	return true;
+}
+
+/* Once a call, however often it had to look. */
+static void
+count_observed(const struct call *c)
+{
+	for (size_t k = 0; k < c->n && c->charge; k++)
+		if (c->items[k].observed)
+			word_count(&c->seg->limits[c->items[k].limit_id].observed, 1);
 }
 
 static void
@@ -419,6 +431,8 @@ attempt(struct call *c, int *result)
 	}
 	time_now(c);
 	decision_start(d, c);
+	for (size_t k = 0; k < c->n; k++)
+		c->items[k].observed = false;
 	for (size_t k = 0; k < c->n; k++) {
 		struct item *it = &c->items[k];
 		bool refused = false;
@@ -482,6 +496,8 @@ run(struct call *c)
 		case STEP_RETRY:
 			continue;
 		default:
+			if (result >= 0)
+				count_observed(c);
 			return result;
 		}
 	}

@@ -32,6 +32,7 @@ struct item {
 	uint32_t limit_id;
 	uint32_t ruleset;
 	bool listed;
+	bool observed; /* mode observe: would have been denied */
 	bool charged; /* false: nothing to charge (mode off, observed, cost 0) */
 	uint8_t index; /* of the claim */
 	uint8_t first; /* of its rates in the decision */
