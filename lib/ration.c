@@ -121,7 +121,9 @@ attach_locked(struct ration *r)
 	e = segment_attach(&r->paths, true, seg);
 	if (e != 0)
 		goto fail;
-	if (!policy_current(seg->policy, &p))
+	if (!segment_same_boot(seg))
+		e = RATION_ENOSEG; /* of a directory that outlives a boot: its clock does not */
+	else if (!policy_current(seg->policy, &p))
 		e = RATION_ENOTREADY;
 	else if (outdated(seg))
 		e = RATION_ENOTREADY; /* still the retired one */

@@ -173,6 +173,23 @@ test_head(void **state)
 	fixture_close(&f);
 }
 
+/* A directory may outlive a boot, the clock of its counters does not. */
+static void
+test_other_boot(void **state)
+{
+	struct fixture f;
+	ration_t *r = NULL;
+
+	(void)state;
+	fixture_open(&f, policy, 64);
+	f.seg.head->boot_id[3] ^= 0x40;
+	assert_int_equal(ration_open_dir(f.dir, "t", 0, &r), RATION_ENOSEG);
+	f.seg.head->boot_id[3] ^= 0x40;
+	assert_int_equal(ration_open_dir(f.dir, "t", 0, &r), 0);
+	ration_close(r);
+	fixture_close(&f);
+}
+
 static void
 test_versions(void **state)
 {
@@ -527,7 +544,8 @@ int
 main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_damage),
-		cmocka_unit_test(test_head), cmocka_unit_test(test_versions),
+		cmocka_unit_test(test_head), cmocka_unit_test(test_other_boot),
+		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_strangers), cmocka_unit_test(test_permission),
 		cmocka_unit_test(test_arguments), cmocka_unit_test(test_fail_open),
 		cmocka_unit_test(test_replaced), cmocka_unit_test(test_full) };
