@@ -16,6 +16,8 @@ export PATH=$build/daemon:$build/tui:$build/examples:$PATH
 workers=4
 daemon='' service='' traffic='' wrong=0 url=''
 
+# Our own server: no proxy, and nothing from a .curlrc.
+curl() { command curl --disable --noproxy '*' "$@"; }
 title() { printf '\n== %s\n' "$*"; }
 figure() { # WHAT FOUND EXPECTED
 	[[ $2 == "$3" ]] && return
@@ -164,6 +166,7 @@ traffic=$!
 if [[ -t 0 && -t 1 && ${DEMO_SNAPSHOT-} != 1 ]] && ((wrong == 0)); then
 	title "ration top over running traffic (q leaves)"
 	sleep 1
+	infocmp >/dev/null 2>&1 || export TERM=xterm-256color # a terminal newer than the system
 	ration top || wrong=$((wrong + 1))
 else
 	title "ration top -b over running traffic"
