@@ -160,8 +160,8 @@ used_bucket(const struct conversion *v)
 		period = p & PERIOD_MASK;
 	if (word_kind(w) == W_TAT)
 		tat = w & TAT_MASK;
-	else if (word_kind(w) == W_TATX)
-		tat = (w & (TAT_MASK >> 1)) << 1;
+	else if (word_kind(w) == W_TATX && (w & (TAT_MASK >> 1)) != 0)
+		tat = ((w & (TAT_MASK >> 1)) << 1) - 1; /* was rounded up */
 	if (period == 0 || tat <= now)
 		return 0;
 	return (tat - now + period - 1) / period;

@@ -514,7 +514,7 @@ begin(void)
 	size_t at;
 
 	at = (size_t)snprintf(yaml, sizeof(yaml),
-	    "table: {rates: 2}\ndefaults: {timezone: Europe/Madrid}\nlimits:\n");
+	    "table: {rates: 2, policy: 128KiB}\ndefaults: {timezone: Europe/Madrid}\nlimits:\n");
 	for (unsigned i = 0; i < NLIMITS; i++) {
 		(void)snprintf(names[i], sizeof(names[i]), "l%u", i);
 		at += (size_t)snprintf(yaml + at, sizeof(yaml) - at,

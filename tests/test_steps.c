@@ -62,7 +62,7 @@ static const char *
 policy(char *buf, size_t size, const struct rate *r, const char *more)
 {
 	(void)snprintf(buf, size,
-	    "table: {rates: 2}\nlimits:\n  m: {rates: %s, when_full: deny}\n  other: 1000/min\n%s",
+	    "table: {rates: 2, policy: 128KiB}\nlimits:\n  m: {rates: %s, when_full: deny}\n  other: 1000/min\n%s",
 	    r->text, more);
 	return buf;
 }
@@ -339,9 +339,9 @@ static void
 test_recycled_at_once(void **state)
 {
 	static const char *const yaml[] = {
-		"table: {rates: 2}\nlimits:\n  m: {rates: 5/hour, when_full: deny}\n"
+		"table: {rates: 2, policy: 128KiB}\nlimits:\n  m: {rates: 5/hour, when_full: deny}\n"
 		"  other: 1000/hour\n",
-		"table: {rates: 2}\nlimits:\n  m: {rates: [5/hour, 9/min], when_full: deny}\n"
+		"table: {rates: 2, policy: 128KiB}\nlimits:\n  m: {rates: [5/hour, 9/min], when_full: deny}\n"
 		"  other: [1000/hour, 1000/min]\n", NULL
 	};
 	static const enum what calls[] = { DO_ACQUIRE, DO_KEY, DO_ALL };
