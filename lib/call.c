@@ -63,7 +63,8 @@ resolve(struct call *c, struct item *it)
 		if (follow(c, it, index, c->ctx.unix_ns / NS_S)
 		    && it->rules.limit == it->limit_id)
 			return true;
-		word_count(&c->seg->head->scribbles, 1);
+		if (policy_intact(&c->policy)) /* else it was being rewritten */
+			word_count(&c->seg->head->scribbles, 1);
 	}
 	index = policy_resolve(
 	    &c->policy, it->limit_id, it->id.key, it->id.key_len, &it->listed);
