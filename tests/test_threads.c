@@ -56,6 +56,19 @@ struct shared {
 
 static struct shared *shared;
 
+/*
+ * An area of the policy is written while callers that were stopped for two versions may still
+ * be reading it: they look afterwards whether it was, and start again (policy.h).  Everything
+ * else is to be ordered.
+ */
+const char *__tsan_default_suppressions(void);
+
+const char *
+__tsan_default_suppressions(void)
+{
+	return "race:config_compile\n";
+}
+
 static void
 failed(struct shared *s, const char *limit, int v)
 {
