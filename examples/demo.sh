@@ -34,8 +34,7 @@ end() { # PID...: end and await our own children
 	local pid
 	for pid in "$@"; do
 		[[ -n $pid ]] || continue
-		kill "$pid" 2>/dev/null || true
-		wait "$pid" 2>/dev/null || true
+		{ kill "$pid" && wait "$pid"; } 2>/dev/null || true
 	done
 }
 cleanup() {
@@ -117,8 +116,7 @@ figure 'admitted after the raise' "$raised" 50
 figure 'denied after the raise' "$(count 429 "$RATION_DIR/100")" 50
 
 title "SIGKILL to rationd (pid $daemon); the workers go on"
-kill -KILL "$daemon"
-wait "$daemon" 2>/dev/null || true
+{ kill -KILL "$daemon" && wait "$daemon"; } 2>/dev/null || true # nor does bash say "Killed"
 requests alice 20 >"$RATION_DIR/alone.alice"
 requests carol 400 >"$RATION_DIR/alone.carol"
 wrong_before=$wrong
