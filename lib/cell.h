@@ -33,6 +33,7 @@ struct look {
 	uint64_t old;     /* the word that a charge replaces */
 	uint64_t tag;     /* the new word without its units; a bucket: the new word */
 	uint64_t units;   /* units already in that word */
+	uint64_t next;    /* a bucket: its arrival time after a charge, 1/16 ns */
 	uint64_t edge_ns; /* sliding: (e + 16) s, shared; else end of the period, Unix ns */
 	uint64_t epoch;   /* sliding: e */
 	uint8_t word;     /* its index in the ring */
@@ -47,12 +48,15 @@ bool cell_charge(const struct cell_ctx *x, unsigned cell, const struct rate_def 
     const struct look *l);
 
 /*
- * where: the word without its units, in whose place stand conversion(8) cell(4) word(4)
+ * where: the word without its units (a bucket: its arrival time after the charge; its lower
+ * 20 bits stand on top of the receipt's units), in whose place stand conversion(8) cell(4) word(4)
  * and, lowest, 1: there is something to give back.
  */
 #define WHERE(tag, conv, cell, word) \
 	((tag) | (uint64_t)(conv) << 12 | (uint64_t)(cell) << 8 | (uint64_t)(word) << 4 | 1)
 #define WHERE_TAG(w) ((w) & ~((UINT64_C(1) << 20) - 1))
+#define RECEIPT_TAT(where, units) ((WHERE_TAG(where) | (units) >> 44) & TAT_MASK)
+#define RECEIPT_UNITS(units) ((units) & ((UINT64_C(1) << 44) - 1))
 #define WHERE_CONV(w) ((w) >> 12 & 0xff)
 #define WHERE_CELL(w) ((unsigned)((w) >> 8 & 15))
 #define WHERE_WORD(w) ((unsigned)((w) >> 4 & 15))

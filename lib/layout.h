@@ -31,6 +31,8 @@
  *	tatx    00001  TAT / 2 (59)                     a bucket word refusing additions
  *	blank   00000  uuu(29)  tttttttttt(30)          nothing, and since when
  *
+ * An arrival time recurs after 834 days: it is read as the nearest to now (tat_near).
+ *
  * t is the tick in which the sub-window (or window) starts, n the units, c the
  * number of conversions of the cell modulo 4, s the seal, u a serial.
  *
@@ -318,6 +320,19 @@ tick_diff(uint64_t a, uint64_t b)
 #define TAT_MASK ((UINT64_C(1) << 60) - 1)
 #define TAT_WORD(t) (UINT64_C(1) << 60 | ((t) & TAT_MASK))
 #define TATX_WORD(t) (UINT64_C(1) << 59 | (((t) + 1) >> 1 & (TAT_MASK >> 1)))
+/* Farther ahead than any bucket can be (it fills within 62 days): a scribble. */
+#define TAT_AHEAD_MAX (UINT64_C(100) * 86400 * 16 * 1000000000)
+
+/* The 60 bits recur after 834 days: the arrival time nearest to now, both in 1/16 ns. */
+static inline uint64_t
+tat_near(uint64_t tat, uint64_t now)
+{
+	uint64_t ahead = (tat - now) & TAT_MASK, ago = (now - tat) & TAT_MASK;
+
+	if (ahead <= TAT_MASK / 2)
+		return now + ahead;
+	return ago < now ? now - ago : 0;
+}
 
 /* ---- blank: 00000 serial(29) tick(30) ---- */
 #define BLANK(serial, tick) (((serial) & ((UINT64_C(1) << 29) - 1)) << 30 | (tick))

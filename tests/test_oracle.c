@@ -63,6 +63,7 @@ struct entry {
 	uint64_t at;
 	uint64_t units;
 	int64_t period[RATES_MAX]; /* fixed, day, month: which */
+	uint64_t until16[RATES_MAX]; /* bucket: when all of it has come back */
 };
 
 /* What the oracle knows of a key of a limit. */
@@ -171,7 +172,8 @@ admit(struct account *a, const struct limit *l, uint64_t now, uint64_t cost)
 	for (unsigned i = 0; i < l->n; i++) {
 		e->period[i] = period_of(&l->rates[i], now);
 		if (l->rates[i].kind == RATION_BUCKET)
-			a->tat16[i] = (a->tat16[i] > now * 16 ? a->tat16[i] : now * 16) +
+			e->until16[i] = a->tat16[i] =
+			    (a->tat16[i] > now * 16 ? a->tat16[i] : now * 16) +
 			    cost * l->rates[i].period16;
 	}
 }
@@ -442,9 +444,11 @@ refund(struct call *c)
 	a->total -= units;
 	for (unsigned r = 0; r < l->n; r++)
 		if (l->rates[r].kind == RATION_BUCKET) {
-			uint64_t back = units * l->rates[r].period16, held;
+			uint64_t back = units * l->rates[r].period16, held, own;
 
 			held = a->tat16[r] > now * 16 ? a->tat16[r] - now * 16 : 0;
+			own = e->until16[r] > now * 16 ? e->until16[r] - now * 16 : 0;
+			held = held < own ? held : own;
 			a->tat16[r] -= back < held ? back : held;
 		}
 }
