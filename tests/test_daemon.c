@@ -1,20 +1,11 @@
 /*
  * test_daemon.c - the real rationd, from the outside: started in a directory of its own,
  * asked over its socket, stopped, killed and started again.
- *
- * Nothing sleeps: readiness is a line on its standard error, everything else is an answer
- * or an event.  Every wait has a limit of WAIT_MS, after which the test fails.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "server.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
-#include <jansson.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -34,11 +25,7 @@
 #include "ration.h"
 #include "segment.h"
 
-#define WAIT_MS 20000
 #define NOBODY 65534
-#define LOG_MAX (256 * 1024)
-
-static const char *program; /* rationd */
 
 static const char policy_text[] = "table: {keys: 2k}\n"
 				  "plans: [free, team]\n"
@@ -48,366 +35,12 @@ static const char policy_text[] = "table: {keys: 2k}\n"
 				  "  slow: 5/24h\n"
 				  "  mail: {per: month, plans: [10, 50]}\n";
 
-/* One rationd and its directory. */
-struct server {
-	char dir[64];
-	pid_t pid; /* 0: not running */
-	int err;   /* its standard error */
-	char log[LOG_MAX];
-	size_t len;
-};
-
-/* ---- files ---- */
-
-static void
-path_in(const struct server *s, const char *name, char *out, size_t size)
-{
-	assert_true(snprintf(out, size, "%s/%s", s->dir, name) < (int)size);
-}
-
-static void
-put_file(const struct server *s, const char *name, const char *text)
-{
-	char path[256];
-	FILE *f;
-
-	path_in(s, name, path, sizeof(path));
-	f = fopen(path, "w");
-	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
-	assert_int_equal(fclose(f), 0);
-}
-
-static bool
-exists(const struct server *s, const char *name)
-{
-	char path[256];
-	struct stat st;
-
-	path_in(s, name, path, sizeof(path));
-	return lstat(path, &st) == 0;
-}
-
 static int
-remove_one(const char *path, const struct stat *st, int type, struct FTW *f)
+setup_policy(void **state)
 {
-	return remove(path);
-}
-
-/* ---- the process ---- */
-
-static int64_t
-mono_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static void
-spawn(struct server *s, const char *const *args)
-{
-	const char *argv[16] = { program };
-	int fds[2], n = 1;
-
-	for (; args != NULL && *args != NULL && n < 15; args++)
-		argv[n++] = *args;
-	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-	s->len = 0;
-	s->log[0] = '\0';
-	s->pid = fork();
-	assert_true(s->pid >= 0);
-	if (s->pid == 0) {
-		(void)setenv("RATION_DIR", s->dir, 1);
-		(void)dup2(fds[1], STDERR_FILENO);
-		(void)execv(program, (char **)(uintptr_t)argv);
-		_exit(127);
-	}
-	(void)close(fds[1]);
-	s->err = fds[0];
-}
-
-/* Read its messages until `text` is among them.  False: it ended. */
-static bool
-wait_log(struct server *s, const char *text)
-{
-	int64_t end = mono_ms() + WAIT_MS;
-	struct pollfd p = { .fd = s->err, .events = POLLIN };
-	ssize_t n;
-
-	while (strstr(s->log, text) == NULL) {
-		if (poll(&p, 1, (int)(end - mono_ms())) != 1)
-			fail_msg("no '%s' in: %s", text, s->log);
-		n = read(s->err, s->log + s->len, LOG_MAX - 1 - s->len);
-		if (n <= 0)
-			return false;
-		s->len += (size_t)n;
-		s->log[s->len] = '\0';
-	}
-	return true;
-}
-
-/* Its exit status, -signal. */
-static int
-reap(struct server *s)
-{
-	int status;
-
-	while (wait_log(s, "\001 until it ends"))
-		;
-	assert_int_equal(waitpid(s->pid, &status, 0), s->pid);
-	(void)close(s->err);
-	s->pid = 0;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-static void
-start_with(struct server *s, const char *const *args)
-{
-	spawn(s, args);
-	if (!wait_log(s, "rationd: ready instance="))
-		fail_msg("rationd did not start: %s", s->log);
-}
-
-static void
-start(struct server *s)
-{
-	start_with(s, NULL);
-}
-
-static int
-stop(struct server *s, int sig)
-{
-	assert_int_equal(kill(s->pid, sig), 0);
-	return reap(s);
-}
-
-static int
-setup(void **state)
-{
-	struct server *s = calloc(1, sizeof(*s));
-
-	assert_non_null(s);
-	(void)snprintf(s->dir, sizeof(s->dir), "/tmp/ration-test.XXXXXX");
-	assert_non_null(mkdtemp(s->dir));
-	put_file(s, "ration.yaml", policy_text);
-	*state = s;
+	(void)setup(state);
+	put_file(*state, "ration.yaml", policy_text);
 	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	struct server *s = *state;
-
-	if (s->pid > 0) {
-		(void)kill(s->pid, SIGKILL);
-		(void)waitpid(s->pid, NULL, 0);
-		(void)close(s->err);
-	}
-	(void)nftw(s->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	free(s);
-	return 0;
-}
-
-/* ---- its socket ---- */
-
-static int
-dial(const struct server *s)
-{
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_true(fd >= 0);
-	(void)snprintf(sa.sun_path, sizeof(sa.sun_path), "%s/default.sock", s->dir);
-	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0) {
-		(void)close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-static bool
-put(int fd, const void *bytes, size_t n)
-{
-	const char *p = bytes;
-
-	while (n > 0) {
-		ssize_t done = send(fd, p, n, MSG_NOSIGNAL);
-
-		if (done <= 0)
-			return false;
-		p += done;
-		n -= (size_t)done;
-	}
-	return true;
-}
-
-/* A line as JSON, NULL: the connection ended.  Byte by byte: nothing is read too far. */
-static json_t *
-get(int fd)
-{
-	int64_t end = mono_ms() + WAIT_MS;
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	size_t n = 0, cap = 4096;
-	char *line = malloc(cap);
-	json_t *j = NULL;
-	char ch;
-
-	assert_non_null(line);
-	for (;;) {
-		if (poll(&p, 1, (int)(end - mono_ms())) != 1)
-			fail_msg("no answer");
-		if (recv(fd, &ch, 1, 0) != 1)
-			break;
-		if (ch == '\n') {
-			j = json_loadb(line, n, 0, NULL);
-			assert_non_null(j);
-			break;
-		}
-		if (n == cap) {
-			cap *= 2;
-			line = realloc(line, cap);
-			assert_non_null(line);
-		}
-		line[n++] = ch;
-	}
-	free(line);
-	return j;
-}
-
-/* Call a method; params as JSON text with ' for ". */
-static json_t *
-call_fd(int fd, const char *method, const char *params)
-{
-	char text[4096], *q;
-	int n = snprintf(text, sizeof(text), "{'jsonrpc':'2.0','id':7,'method':'%s','params':%s}\n",
-	    method, params != NULL ? params : "{}");
-
-	assert_true(n > 0 && n < (int)sizeof(text));
-	for (q = text; *q != '\0'; q++)
-		if (*q == '\'')
-			*q = '"';
-	assert_true(put(fd, text, (size_t)n));
-	return get(fd);
-}
-
-static json_t *
-call(const struct server *s, const char *method, const char *params)
-{
-	int fd = dial(s);
-	json_t *j;
-
-	assert_true(fd >= 0);
-	j = call_fd(fd, method, params);
-	(void)close(fd);
-	assert_non_null(j);
-	return j;
-}
-
-/* The error's code, 0: it succeeded.  Consumes j. */
-static int
-code(json_t *j)
-{
-	int c = (int)json_integer_value(json_object_get(json_object_get(j, "error"), "code"));
-
-	if (c == 0)
-		assert_non_null(json_object_get(j, "result"));
-	json_decref(j);
-	return c;
-}
-
-static json_t *
-ok(const struct server *s, const char *method, const char *params)
-{
-	json_t *j = call(s, method, params), *result = json_object_get(j, "result");
-
-	if (result == NULL)
-		fail_msg("%s %s: %s", method, params != NULL ? params : "", json_dumps(j, 0));
-	json_incref(result);
-	json_decref(j);
-	return result;
-}
-
-static json_int_t
-number(const struct server *s, const char *method, const char *name)
-{
-	json_t *j = ok(s, method, NULL);
-	json_int_t n = json_integer_value(json_object_get(j, name));
-
-	json_decref(j);
-	return n;
-}
-
-/* "300/min, 30/s" of a limit, and its generation. */
-static void
-assert_rates(const struct server *s, const char *limit, const char *want, json_int_t *generation)
-{
-	json_t *j = ok(s, "limits", NULL), *one, *rate;
-	char text[256] = "";
-	size_t i, k;
-
-	json_array_foreach(json_object_get(j, "limits"), i, one)
-	{
-		if (strcmp(json_string_value(json_object_get(one, "name")), limit) != 0)
-			continue;
-		if (generation != NULL)
-			*generation = json_integer_value(json_object_get(one, "generation"));
-		json_array_foreach(json_object_get(one, "rates"), k, rate)
-		{
-			size_t at = strlen(text);
-
-			(void)snprintf(text + at, sizeof(text) - at, "%s%s", k > 0 ? ", " : "",
-			    json_string_value(rate));
-		}
-	}
-	assert_string_equal(text, want);
-	json_decref(j);
-}
-
-static int
-watch(const struct server *s)
-{
-	int fd = dial(s);
-
-	assert_true(fd >= 0);
-	assert_int_equal(code(call_fd(fd, "watch", NULL)), 0);
-	return fd;
-}
-
-/* The next event of a type. */
-static void
-wait_event(int fd, const char *type)
-{
-	for (bool found = false; !found;) {
-		json_t *j = get(fd);
-
-		assert_non_null(j);
-		assert_string_equal(json_string_value(json_object_get(j, "method")), "event");
-		found =
-		    strcmp(json_string_value(json_object_get(json_object_get(j, "params"), "type")),
-			type) == 0;
-		json_decref(j);
-	}
-}
-
-/* How many of n calls of cost 1 the limit admits. */
-static int
-admitted(const struct server *s, const char *limit, const char *key, int n)
-{
-	ration_t *r;
-	int got = 0;
-
-	assert_int_equal(ration_open_dir(s->dir, NULL, 0, &r), 0);
-	for (int i = 0; i < n; i++) {
-		int v = ration_acquire(r, limit, key, 1, NULL);
-
-		assert_true(v == RATION_ADMITTED || v == RATION_DENIED);
-		got += v;
-	}
-	ration_close(r);
-	return got;
 }
 
 /* ---- starting ---- */
@@ -878,6 +511,31 @@ test_outgrown_half_way(void **state)
 	assert_int_equal(ration_acquire(r, "slow", "k", 1, NULL), RATION_DENIED);
 	assert_false(exists(s, "default.policy.old"));
 	ration_close(r);
+}
+
+/* Nobody reads its messages: it goes on, and says later how many were lost. */
+static void
+test_deaf_log(void **state)
+{
+	struct server *s = *state;
+	struct pollfd p;
+	int fd;
+
+	start(s);
+	p = (struct pollfd) { .fd = s->err, .events = POLLIN };
+	assert_true(fcntl(s->err, F_SETPIPE_SZ, 4096) >= 4096);
+	fd = dial(s);
+	for (int i = 0; i < 200; i++)
+		assert_int_equal(code(call_fd(fd, "set",
+				     i % 2 == 0 ? "{'limit':'api','rates':'1/min','reason':'odd'}"
+						: "{'limit':'api','rates':'2/min'}")),
+		    0);
+	for (; poll(&p, 1, 0) == 1; s->len = 0)
+		assert_true(read(s->err, s->log, LOG_MAX) > 0);
+	assert_int_equal(code(call_fd(fd, "unset", "{'limit':'api'}")), 0);
+	(void)close(fd);
+	assert_true(wait_log(s, "unset api"));
+	assert_non_null(strstr(s->log, "messages lost"));
 }
 
 /* ---- the protocol ---- */
@@ -1571,7 +1229,7 @@ test_foreign_state(void **state)
 int
 main(int argc, char **argv)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup_policy, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_check),
 		T(test_options),
@@ -1586,6 +1244,7 @@ main(int argc, char **argv)
 		T(test_outgrown),
 		T(test_outgrown_start),
 		T(test_outgrown_half_way),
+		T(test_deaf_log),
 		T(test_status),
 		T(test_garbage),
 		T(test_lines),
