@@ -222,16 +222,20 @@ void
 read_admin_group(struct loader *l, const struct node *key)
 {
 	if (once(l, &l->c->scalar_marks[ONCE_admin_group], key) &&
-	    get_name(l, key->next, GROUP_NAME_MAX, "a group's name"))
+	    get_name(l, key->next, GROUP_NAME_MAX, "a group's name")) {
 		l->c->admin_group = key->next->text;
+		l->c->group_marks[1] = key->next->mark;
+	}
 }
 
 void
 read_group(struct loader *l, const struct node *key)
 {
 	if (once(l, &l->c->scalar_marks[ONCE_group], key) &&
-	    get_name(l, key->next, GROUP_NAME_MAX, "a group's name"))
+	    get_name(l, key->next, GROUP_NAME_MAX, "a group's name")) {
 		l->c->group = key->next->text;
+		l->c->group_marks[0] = key->next->mark;
+	}
 }
 
 /* ---- all of it ---- */

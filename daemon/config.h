@@ -56,6 +56,9 @@ void config_settings(const struct config *c, struct config_table *out);
  * socket (`group`), who may make changes (`admin_group`).  Owned by c. */
 const char *config_group(const struct config *c);
 const char *config_admin_group(const struct config *c);
+/* A mistake about one of them, at the place where the files name it. */
+void config_group_mistake(
+    const struct config *c, bool admin, const char *expected, struct mistakes *m);
 /* This host's part as the files say, 1/1 when they do not. */
 void config_share(const struct config *c, uint64_t *num, uint64_t *den);
 /*

@@ -16,7 +16,7 @@ struct control;
 struct daemon {
 	struct event_base *base;
 	struct paths paths;
-	const char *file; /* -f, or NULL: paths.config if it is there */
+	const char *file; /* -f; or NULL: paths.config once it is there */
 	bool sandbox;
 	int lock;          /* file descriptor; the lock goes with it */
 	gid_t group;       /* may use counters and socket; (gid_t)-1: nobody else */

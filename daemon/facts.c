@@ -2,6 +2,7 @@
  * facts.c - what rationd asks of a loaded policy beside the compiled area.
  */
 #include "model.h"
+#include "report.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,17 @@ const char *
 config_admin_group(const struct config *c)
 {
 	return c->admin_group;
+}
+
+void
+config_group_mistake(const struct config *c, bool admin, const char *expected, struct mistakes *m)
+{
+	const char *name = admin ? c->admin_group : c->group;
+	struct report r = { .files = c->paths };
+
+	report_add(&r, c->group_marks[admin], "found \"%s\", expected %s",
+	    shown(name, strlen(name)), expected);
+	report_finish(&r, m);
 }
 
 void

@@ -141,6 +141,7 @@ struct config {
 	uint64_t share_num, share_den;
 	const char *admin_group;
 	const char *group;
+	struct mark group_marks[2]; /* of the two names: group, admin_group */
 	struct mark plans_mark;
 	struct mark scalar_marks[16]; /* where a scalar of the file was given first */
 

@@ -22,27 +22,27 @@
  * user can hand files only to groups of its own.
  */
 static bool
-find_group(const char *what, const char *name, const char *fallback, gid_t *out, struct mistakes *m)
+find_group(const struct config *c, bool is_admin, gid_t *out, struct mistakes *m)
 {
+	const char *name = is_admin ? config_admin_group(c) : config_group(c);
+	const char *fallback = is_admin ? "ration-admin" : "ration";
 	const struct group *g = getgrnam(name != NULL ? name : fallback);
 
 	*out = (gid_t)-1;
 	if (g != NULL && (name != NULL || geteuid() == 0 || group_member(g->gr_gid)))
 		*out = g->gr_gid;
-	if (g == NULL && name != NULL) {
-		mistakes_add(m, "%s: '%s', expected a group of this system", what, name);
-		return false;
-	}
-	return true;
+	if (g == NULL && name != NULL)
+		config_group_mistake(c, is_admin, "a group of this system", m);
+	return g != NULL || name == NULL;
 }
 
 bool
 daemon_groups(struct daemon *d, const struct config *c, struct mistakes *m)
 {
 	gid_t group, admin;
-	bool ok = find_group("group", config_group(c), "ration", &group, m);
+	bool ok = find_group(c, false, &group, m);
 
-	ok = find_group("admin_group", config_admin_group(c), "ration-admin", &admin, m) && ok;
+	ok = find_group(c, true, &admin, m) && ok;
 	if (ok) {
 		d->group = group;
 		d->admin_group = admin;

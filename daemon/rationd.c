@@ -91,7 +91,7 @@ read_options(int argc, char **argv, struct options *o)
 
 /* As a compiler's: file:line:column first, so that editors find the place. */
 static void
-print_mistakes(const struct mistakes *m)
+print_mistakes(const struct mistakes *m, const char *more)
 {
 	for (size_t i = 0; i < m->n; i++) {
 		char *text = malloc(4 * strlen(m->text[i]) + 1);
@@ -99,7 +99,7 @@ print_mistakes(const struct mistakes *m)
 		if (text == NULL)
 			continue;
 		(void)strvis(text, m->text[i], VIS_OCTAL | VIS_TAB | VIS_NL | VIS_NOSLASH);
-		(void)fprintf(stderr, "%s\n", text);
+		(void)fprintf(stderr, "%s%s\n", text, more);
 		free(text);
 	}
 }
@@ -112,6 +112,31 @@ daemon_file(const struct daemon *d)
 	if (d->file != NULL)
 		return d->file;
 	return access(d->paths.config, F_OK) == 0 ? d->paths.config : NULL;
+}
+
+/* A file that was read once must not be missed silently: without it there are no limits. */
+static void
+keep_file(struct daemon *d)
+{
+	d->file = daemon_file(d);
+}
+
+/* Files and groups.  Only to check: the policy may be for another host, with other groups. */
+static int
+read_policy(struct daemon *d, bool only_check, struct config **c)
+{
+	struct mistakes m = { 0 };
+	int e = 0;
+
+	if (config_load(daemon_file(d), c, &m) != 0)
+		e = -1;
+	else if (!daemon_groups(d, *c, &m) && !only_check) {
+		config_free(*c);
+		e = -1;
+	}
+	print_mistakes(&m, e == 0 ? " (a warning: the host that it is for may have it)" : "");
+	mistakes_free(&m);
+	return e;
 }
 
 /* Also multiply it out, where limits meet their counters: before anything is touched. */
@@ -137,7 +162,7 @@ check(const struct daemon *d, const struct config *c)
 			break;
 		mistakes_free(&m);
 	}
-	print_mistakes(&m);
+	print_mistakes(&m, "");
 	mistakes_free(&m);
 	if (e == 0 && daemon_file(d) == NULL)
 		log_note("%s is not there: the built-in default applies", d->paths.config);
@@ -189,6 +214,7 @@ reload_done(struct daemon *d, const struct audit *by)
 
 	mistakes_free(&d->last_reload.mistakes);
 	memset(&d->last_reload.mistakes, 0, sizeof(d->last_reload.mistakes));
+	keep_file(d);
 	config_settings(d->live.config, &t);
 	keeper_settings(&d->keeper, &d->paths, &t, d->group);
 	place_lock_group(d);
@@ -401,10 +427,11 @@ start(struct daemon *d, struct config *c)
 		goto fail;
 	}
 	if (live_start(&d->live, &d->keeper, d->store, c, &m) != LIVE_DONE) {
-		print_mistakes(&m);
+		print_mistakes(&m, "");
 		mistakes_free(&m);
 		return -1; /* the policy is d->live's */
 	}
+	keep_file(d);
 	d->started_s = keeper_now(&d->keeper);
 	d->last_reload.at = d->started_s;
 	d->last_reload.ok = true;
@@ -436,7 +463,6 @@ int
 main(int argc, char **argv)
 {
 	struct daemon d = { .lock = -1, .group = (gid_t)-1, .admin_group = (gid_t)-1 };
-	struct mistakes m = { 0 };
 	struct config *c = NULL;
 	struct options o;
 	struct timespec now;
@@ -456,11 +482,8 @@ main(int argc, char **argv)
 		    "length");
 		return 2;
 	}
-	if (config_load(daemon_file(&d), &c, &m) != 0 || !daemon_groups(&d, c, &m)) {
-		print_mistakes(&m);
-		mistakes_free(&m);
+	if (read_policy(&d, o.check, &c) != 0)
 		return 1;
-	}
 	e = check(&d, c);
 	if (o.check || e != 0) {
 		config_free(c);

@@ -64,6 +64,19 @@ test_check(void **state)
 	assert_non_null(strstr(s->log, "ration.yaml:3:"));
 	assert_non_null(strstr(s->log, "ration.yaml:4:"));
 	assert_false(exists(s, "default.lock"));
+	/* A group of another host is only warned of, and with its place. */
+	put_file(s, "ration.yaml",
+	    "limits: {api: 1/s}\ngroup: no-such-group-x\nadmin_group: no-such-group-y\n");
+	spawn(s, args);
+	assert_int_equal(reap(s), 0);
+	assert_non_null(strstr(s->log,
+	    "ration.yaml:2:8: found \"no-such-group-x\", expected a group of this system (a "
+	    "warning"));
+	assert_non_null(strstr(s->log, "ration.yaml:3:14: found \"no-such-group-y\""));
+	spawn(s, NULL);
+	assert_int_equal(reap(s), 1);
+	assert_non_null(strstr(s->log, "expected a group of this system\n"));
+	put_file(s, "ration.yaml", "limits:\n  api: 300/minn\n  b: 1/parsec\ncolour: red\n");
 	spawn(s, NULL);
 	assert_int_equal(reap(s), 1);
 	assert_non_null(strstr(s->log, "ration.yaml:3:"));
@@ -1047,6 +1060,7 @@ test_reload(void **state)
 {
 	struct server *s = *state;
 	json_int_t g, g2, slow, slow2;
+	char path[256];
 	json_t *j;
 	int w;
 
@@ -1080,6 +1094,11 @@ test_reload(void **state)
 	j = ok(s, "status", NULL);
 	assert_true(json_is_false(json_object_get(json_object_get(j, "last_reload"), "ok")));
 	json_decref(j);
+	/* Files that are gone are no policy without limits. */
+	path_in(s, "ration.yaml", path, sizeof(path));
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(code(call(s, "reload", NULL)), -32003);
+	assert_rates(s, "api", "200/min", NULL);
 	/* A dry run changes nothing, whatever it finds. */
 	put_file(s, "ration.yaml", "limits:\n  api: 100/min\n");
 	json_decref(ok(s, "reload", "{'dry_run':true}"));
