@@ -204,24 +204,38 @@ keeper_now(struct keeper *k)
 }
 
 int64_t
-keeper_real_time(struct keeper *k)
+keeper_real_is(struct keeper *k, int64_t shared_ns, int64_t real_ns)
 {
 	struct policy_head *h = k->seg.policy;
-	int64_t old = atomic_load_explicit(&h->real_offset_ns, memory_order_relaxed);
-	int64_t shared, offset, moved;
-	struct timespec real;
+	int64_t offset = real_ns - shared_ns;
+	int64_t moved = offset - atomic_load_explicit(&h->real_offset_ns, memory_order_relaxed);
 
-	shared = (int64_t)keeper_shared(k) -
-	    atomic_load_explicit(&h->test_offset_ns, memory_order_relaxed);
-	(void)clock_gettime(CLOCK_REALTIME, &real);
-	offset = (int64_t)real.tv_sec * SECOND_NS + real.tv_nsec - shared;
-	moved = offset - old;
 	/* Every call reads this line: it is left alone while it is right. */
 	if (moved > -SLEW_NS && moved < SLEW_NS)
 		return 0;
 	atomic_store_explicit(&h->real_offset_ns, offset, memory_order_relaxed);
 	atomic_fetch_add_explicit(&h->clock_generation, 1, memory_order_release);
 	return moved > -STEP_NS && moved < STEP_NS ? 0 : moved;
+}
+
+/* Both clocks, one between two readings of the other: a pause in between is no step. */
+int64_t
+keeper_real_time(struct keeper *k)
+{
+	int64_t advance =
+	    atomic_load_explicit(&k->seg.policy->test_offset_ns, memory_order_relaxed);
+	int64_t before, after;
+	struct timespec real;
+
+	for (int tries = 0;; tries++) {
+		before = (int64_t)keeper_shared(k);
+		(void)clock_gettime(CLOCK_REALTIME, &real);
+		after = (int64_t)keeper_shared(k);
+		if (after - before < SLEW_NS / 2 || tries == 8)
+			break;
+	}
+	return keeper_real_is(k, before + (after - before) / 2 - advance,
+	    (int64_t)real.tv_sec * SECOND_NS + real.tv_nsec);
 }
 
 void

@@ -55,6 +55,8 @@ uint64_t keeper_shared(struct keeper *k);
 int64_t keeper_now(struct keeper *k);
 /* Publish Unix time - shared time.  Returns by how many ns it moved, 0 for slewing. */
 int64_t keeper_real_time(struct keeper *k);
+/* The same with a reading of both clocks at one moment: shared time without the test clock. */
+int64_t keeper_real_is(struct keeper *k, int64_t shared_ns, int64_t real_ns);
 /* Move the test clock forward. */
 void keeper_advance(struct keeper *k, uint64_t ns);
 

@@ -23,7 +23,7 @@
 #include "log.h"
 #include "place.h"
 
-#define REAL_TIME_TICKS 20 /* 2 s */
+#define REAL_TIME_TICKS 10 /* 1 s; a clock that is set wakes us at once */
 #define ALARM_TICKS 100    /* 10 s */
 
 struct options {

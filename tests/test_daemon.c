@@ -526,6 +526,33 @@ test_outgrown_half_way(void **state)
 	ration_close(r);
 }
 
+/* The kernel is asked to tell when somebody sets the clock. */
+static void
+test_step_timer(void **state)
+{
+	struct server *s = *state;
+	char path[64], text[1024];
+	bool armed = false;
+
+	start(s);
+	for (int i = 0; i < 256 && !armed; i++) {
+		ssize_t n;
+		int fd;
+
+		(void)snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)s->pid, i);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd == -1)
+			continue;
+		n = read(fd, text, sizeof(text) - 1);
+		(void)close(fd);
+		text[n > 0 ? n : 0] = '\0';
+		/* CLOCK_REALTIME; TFD_TIMER_ABSTIME and TFD_TIMER_CANCEL_ON_SET */
+		armed = strstr(text, "clockid: 0\n") != NULL &&
+		    strstr(text, "settime flags: 03\n") != NULL;
+	}
+	assert_true(armed);
+}
+
 /* Nobody reads its messages: it goes on, and says later how many were lost. */
 static void
 test_deaf_log(void **state)
@@ -1263,6 +1290,7 @@ main(int argc, char **argv)
 		T(test_outgrown),
 		T(test_outgrown_start),
 		T(test_outgrown_half_way),
+		T(test_step_timer),
 		T(test_deaf_log),
 		T(test_status),
 		T(test_garbage),
