@@ -159,9 +159,9 @@ used_bucket(const struct conversion *v)
 	else if (PERIOD_IS_CLOSED(p))
 		period = p & PERIOD_MASK;
 	if (word_kind(w) == W_TAT)
-		tat = w & TAT_MASK;
+		tat = tat_near(w & TAT_MASK, now);
 	else if (word_kind(w) == W_TATX && (w & (TAT_MASK >> 1)) != 0)
-		tat = ((w & (TAT_MASK >> 1)) << 1) - 1; /* was rounded up */
+		tat = tat_near(((w & (TAT_MASK >> 1)) << 1) - 1, now); /* was rounded up */
 	if (period == 0 || tat <= now)
 		return 0;
 	return (tat - now + period - 1) / period;
@@ -318,6 +318,8 @@ settle_total(const struct conversion *v, uint64_t conv, uint64_t units)
 	return false;
 }
 
+#define CARRY_AHEAD_MAX (TAT_AHEAD_MAX - UINT64_C(86400) * 16 * 1000000000)
+
 /* The word of time f in the new shape, and where. */
 static uint64_t
 carried_word(const struct conversion *v, const struct rate_def *r, uint64_t conv, uint64_t units,
@@ -326,6 +328,7 @@ carried_word(const struct conversion *v, const struct rate_def *r, uint64_t conv
 	const struct cell_ctx *x = v->x;
 	uint64_t fine = x->now_ns / FINE_NS, ago = (fine - CONV_FINE(conv)) & FINE_MASK, then;
 	int64_t start = 0, end;
+	unsigned __int128 ahead;
 
 	/* The full fine tick, within half a year; we may have read the clock before it. */
 	then = (ago <= FINE_MASK / 2 ? fine - ago : fine + (FINE_MASK + 1 - ago)) * FINE_NS;
@@ -351,9 +354,12 @@ carried_word(const struct conversion *v, const struct rate_def *r, uint64_t conv
 		 * many in this time: rather late than early.
 		 */
 		then = r->period16 / 16 > 2 * FINE_NS ? then - FINE_NS : then + FINE_NS;
-		return units == 0
-		    ? TAT_WORD(UINT64_C(0))
-		    : TAT_WORD((uint64_t)((unsigned __int128)units * r->period16 + then * 16));
+		if (units == 0) /* a second ago */
+			return TAT_WORD((then > (uint64_t)NS_S ? then - (uint64_t)NS_S : 0) * 16);
+		/* Units of years: as late as can be told from a scribble. */
+		ahead = (unsigned __int128)units * r->period16;
+		return TAT_WORD(
+		    then * 16 + (ahead < CARRY_AHEAD_MAX ? (uint64_t)ahead : CARRY_AHEAD_MAX));
 	default:
 		return BLANK(0x200 + CONV_COUNT(conv), tick_of(then));
 	}
