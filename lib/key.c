@@ -72,6 +72,18 @@ key_refresh(const struct segment *seg, ration_key_t *k)
 	}
 }
 
+/* While the sub-window and the second both last, the answer's times stay the same. */
+static void
+key_learn_time(ration_key_t *k, uint64_t now, uint64_t real_ns)
+{
+	uint64_t second = now - (now + real_ns) % 1000000000u;
+	uint64_t end = k->start_ns + k->sub_ns;
+
+	k->now = (now + real_ns) / 1000000000u;
+	k->from_ns = second > k->start_ns ? second : k->start_ns;
+	k->span_ns = (second + 1000000000u < end ? second + 1000000000u : end) - k->from_ns;
+}
+
 /* Note what the next call may find as this one did: policy, shape, sub-window. */
 static void
 key_learn(ration_t *r, const struct segment *seg, ration_key_t *k)
@@ -89,6 +101,7 @@ key_learn(ration_t *r, const struct segment *seg, ration_key_t *k)
 	sub = sub_of(r, seg, rate, p.now);
 	k->sub_ns = rate->sub_ns;
 	k->start_ns = sub.start;
+	key_learn_time(k, p.now, (uint64_t)plain_real(&p));
 	k->conv = word_load(&s[SLOT_CELLS + CELL_CONV]);
 	k->tag = sub_tag(&sub, k->conv);
 	k->word = (uint64_t)(uintptr_t)&s[SLOT_CELLS + CELL_RING + sub.epoch % RING_WORDS];
@@ -206,7 +219,7 @@ ration_key_acquire(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_
 	s = (word_t *)(uintptr_t)k->at;
 	w = (word_t *)(uintptr_t)k->word;
 	if (UNLIKELY(word_load(&seg->policy->word) != k->policy_word
-		|| now - k->start_ns >= k->sub_ns || !plain_cost(cost)))
+		|| now - k->from_ns >= k->span_ns || !plain_cost(cost)))
 		return key_any(r, k, cost, d);
 	sum = word_load(&s[SLOT_CELLS + CELL_CACHE]) ^ k->tag;
 	if (UNLIKELY(word_load(&s[SLOT_CELLS + CELL_CONV]) != k->conv || sum >> 30 != 0))
@@ -228,11 +241,7 @@ ration_key_acquire(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_
 	if (d == NULL)
 		return RATION_ADMITTED;
 	store_pair(d, two32(sizeof(*d), RATION_ADMITTED), two32(0, 1 | 1 << 16));
-	store_pair(&d->cost, cost,
-	    (now
-		+ (uint64_t)atomic_load_explicit(
-		    &seg->policy->real_offset_ns, memory_order_relaxed))
-		/ 1000000000u);
+	store_pair(&d->cost, cost, k->now);
 	memcpy(&d->retry_after, k->head, sizeof(k->head));
 	store_pair(&d->used, used, KEY_UNITS(k) - used);
 	memcpy(&d->reset_at, k->answer, sizeof(k->answer));
