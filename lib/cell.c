@@ -271,7 +271,8 @@ look_sliding(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, 
 			return res;
 		if (sum > NARROW_MAX)
 			sum = NARROW_MAX;
-		if (x->writable)
+		/* Before the first 15 sub-windows no word may have told us: it may be frozen. */
+		if (x->writable && in_shape(x, cell, conv))
 			(void)word_cas(
 			    x->slot + SLOT_CELLS + (size_t)cell * CELL_WORDS + CELL_CACHE, cache,
 			    CACHE_TAG(c, tick) | sum);
@@ -324,9 +325,6 @@ look_wide(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, str
 
 /* ---- bucket ---- */
 
-/* Farther ahead than any bucket can be: a scribble. */
-#define TAT_AHEAD_MAX (UINT64_C(366) * 86400 * 16 * 1000000000)
-
 static enum look_result
 look_bucket(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, uint64_t cost,
     struct look *l, bool *fits)
@@ -337,9 +335,9 @@ look_bucket(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, u
 	l->word = 0;
 	l->old = w;
 	if (word_kind(w) == W_TAT)
-		tat = w & TAT_MASK;
+		tat = tat_near(w & TAT_MASK, now);
 	else if (word_kind(w) == W_TATX) /* closed too late by a converter */
-		tat = (w & (TAT_MASK >> 1)) << 1;
+		tat = tat_near((w & (TAT_MASK >> 1)) << 1, now);
 	if (tat > now && tat - now > TAT_AHEAD_MAX) {
 		if (x->writable)
 			return ahead_of_us(x, cell, 0, w);
@@ -357,6 +355,7 @@ look_bucket(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, u
 	l->units = tat;
 	l->used = tat > now ? (tat - now + r->period16 - 1) / r->period16 : 0;
 	l->edge_ns = tat > now ? (tat + 15) / 16 : x->now_ns;
+	l->next = (uint64_t)next;
 	return LOOK_FITS;
 }
 
@@ -447,7 +446,7 @@ charge_count(const struct cell_ctx *x, unsigned cell, uint64_t cost, const struc
 
 	if (!in_life(x))
 		return false;
-	if (tick_diff(tick, BLANK_TICK(l->old)) > 29
+	if (((tick - BLANK_TICK(l->old)) & TICK_MASK) > 29
 	    && !word_cas(ring_word(x, cell, 0), l->old, BLANK(UINT64_C(3), tick)))
 		return false;
 	return cell != 0 || total_add(x, cost);
@@ -502,12 +501,14 @@ void
 cell_receipt(const struct cell_ctx *x, unsigned cell, uint64_t slot, uint64_t cost,
     const struct rate_def *r, const struct look *l, ration_receipt_t *out)
 {
-	bool word = r->kind != RATION_BUCKET && r->kind != RATION_COUNT_ONLY;
+	uint64_t tag = r->kind == RATION_COUNT_ONLY ? 0 : l->tag;
 
 	out->slot = (uint32_t)slot;
 	out->birth = (uint32_t)x->birth;
-	out->where = WHERE(word ? l->tag : 0, l->conv, cell, l->word);
+	out->where = WHERE(WHERE_TAG(tag), l->conv, cell, l->word);
 	out->units = cost;
+	if (r->kind == RATION_BUCKET)
+		out->units |= tag << 44;
 }
 
 /* ---- refund ---- */
@@ -575,18 +576,27 @@ refund_word(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units
 	return RATION_EBUSY;
 }
 
+/*
+ * A bucket gives units back by itself in the order in which they were taken: those of this
+ * receipt from `until` - units x period on, and at `until` none is left, whatever others have
+ * taken since.
+ */
 static int
 refund_bucket(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units)
 {
 	word_t *p = ring_word(x, WHERE_CELL(rc->where), 0);
 	uint64_t period = word_load(ring_word(x, WHERE_CELL(rc->where), 1)) & TAT_MASK;
+	uint64_t now = x->now_ns * 16, until;
 	unsigned __int128 back = (unsigned __int128)units * period;
 
+	until = tat_near(RECEIPT_TAT(rc->where, rc->units), now);
 	for (unsigned tries = 0; tries < 1000; tries++) {
-		uint64_t w = word_load(p), tat = w & TAT_MASK, now = x->now_ns * 16;
+		uint64_t w = word_load(p), tat = tat_near(w & TAT_MASK, now);
 
-		if (word_kind(w) != W_TAT || tat <= now || !receipt_holds(x, rc))
-			return RATION_ESTALE; /* all of it has come back by itself */
+		if (word_kind(w) != W_TAT || tat <= now || until <= now || !receipt_holds(x, rc))
+			return RATION_ESTALE;
+		if (back > until - now)
+			back = until - now;
 		if (back > tat - now)
 			back = tat - now;
 		if (!word_cas(p, w, TAT_WORD(tat - (uint64_t)back)))
@@ -610,8 +620,8 @@ cell_refund(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units
 	conv = cell_load(x, WHERE_CELL(rc->where), CELL_CONV);
 	shape = CONV_SHAPE(conv);
 	kind = shape_kind(shape);
-	if (units > rc->units)
-		units = rc->units;
+	if (units > RECEIPT_UNITS(rc->units))
+		units = RECEIPT_UNITS(rc->units);
 	if (units == 0 || (rc->where & 1) == 0)
 		return RATION_ESTALE;
 	if (!receipt_holds(x, rc))
@@ -674,8 +684,7 @@ cell_report(const struct cell_ctx *x, const struct rate_def *r, const struct loo
 	else if (r->kind == RATION_SLIDING)
 		out->reset_at = shared_to_s(x, l->edge_ns);
 	else if (r->kind == RATION_BUCKET)
-		out->reset_at = shared_to_s(
-		    x, (charged != 0 ? ((l->tag & TAT_MASK) + 15) / 16 : l->edge_ns));
+		out->reset_at = shared_to_s(x, charged != 0 ? (l->next + 15) / 16 : l->edge_ns);
 	else
 		out->reset_at = (int64_t)(l->edge_ns / (uint64_t)NS_S);
 }
@@ -748,8 +757,8 @@ word_idle(const struct cell_ctx *x, uint64_t w, uint8_t kind, uint64_t window_ns
 	switch (word_kind(w)) {
 	case W_BLANK:
 		/* Unlimited: when it was last used. */
-		return kind != RATION_COUNT_ONLY
-		    || tick_diff(now, BLANK_TICK(w)) > (int64_t)(idle_ns / TICK_NS + 300);
+		age = (now - BLANK_TICK(w)) & TICK_MASK;
+		return kind != RATION_COUNT_ONLY || age > idle_ns / TICK_NS + 300;
 	case W_NARROW:
 		/* 16 sub-windows: W + W/15 + lag, and a tick for rounding. */
 		wait += window_ns / 15 + 2 * LAG_NS + TICK_NS;
@@ -758,7 +767,7 @@ word_idle(const struct cell_ctx *x, uint64_t w, uint8_t kind, uint64_t window_ns
 		age = ((unix_now >> 8) - WIDE_TICK(w)) & WIDE_MASK;
 		return age < WIDE_MASK / 2 && age > wait / (TICK_NS * 256) + 2;
 	case W_TAT:
-		return (w & TAT_MASK) / 16 + idle_ns < x->now_ns;
+		return tat_near(w & TAT_MASK, x->now_ns * 16) / 16 + idle_ns < x->now_ns;
 	default:
 		return false;
 	}
