@@ -110,6 +110,22 @@ from_live(struct builder *b, const struct change *ch, struct patch *p)
 	return true;
 }
 
+bool
+config_knows(const struct config *c, const struct change *ch)
+{
+	size_t len = strnlen(ch->plan, sizeof(ch->plan));
+	uint32_t limit = 0;
+
+	if (ch->limit[0] != '\0')
+		limit = map_find(&c->limitmap, ch->limit, strnlen(ch->limit, sizeof(ch->limit)));
+	if (limit == NOBODY || (ch->kind == CHANGE_RATES && c->limits[limit].is_value))
+		return false;
+	if (ch->kind == CHANGE_ENV)
+		return config_env(c, ch->plan, len) != NOBODY;
+	return (ch->kind != CHANGE_RATES && ch->kind != CHANGE_PLAN) ||
+	    config_plan(c, ch->plan, len) != NOBODY;
+}
+
 /* qsort() has no argument for it; rationd has one thread. */
 static const struct patch *sorted_patches;
 

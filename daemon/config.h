@@ -105,6 +105,12 @@ int config_compile(const struct config *c, const struct change *changes, size_t 
     uint64_t area_bytes, uint32_t version, struct mistakes *m);
 
 /*
+ * Does the policy have what a change names?  What it does not have cannot apply, whatever else
+ * is asked for; found out without compiling.
+ */
+bool config_knows(const struct config *c, const struct change *ch);
+
+/*
  * What `ration diff` shows: the changes in force as text, one a line; or as YAML
  * that could be committed.
  */

@@ -8,6 +8,7 @@
 #include "log.h"
 
 #define DAY_S 86400
+#define TOLD_MAX 10u /* changes left out that are named one by one */
 
 bool
 change_same(const struct change *a, const struct change *b)
@@ -44,6 +45,19 @@ split_alloc(struct split *s, size_t n)
 	return s->at != NULL && s->dormant != NULL;
 }
 
+static void
+leave_out(struct split *out, const struct change *c, const char *why)
+{
+	char target[TARGET_TEXT];
+
+	out->dormant[out->ndormant++] = *c;
+	if (out->ndormant > TOLD_MAX)
+		return;
+	change_target_text(c, target, sizeof(target));
+	log_warn("live change %lld (%s %s by %s) cannot apply and is left out: %s",
+	    (long long)c->id, change_kind_text(c->kind), target, c->who, why);
+}
+
 /*
  * Halve a list that does not compile until the culprits stand alone: log n compilations
  * for each.
@@ -52,7 +66,6 @@ static void
 sift(struct live *l, const struct config *c, const struct change *list, size_t n, struct split *out)
 {
 	struct mistakes m = { 0 };
-	char target[TARGET_TEXT];
 
 	if (n == 0)
 		return;
@@ -60,11 +73,7 @@ sift(struct live *l, const struct config *c, const struct change *list, size_t n
 		memcpy(&out->at[out->n], list, n * sizeof(*list));
 		out->n += n;
 	} else if (n == 1) {
-		out->dormant[out->ndormant++] = *list;
-		change_target_text(list, target, sizeof(target));
-		log_warn("live change %lld (%s %s by %s) cannot apply and is left out: %s",
-		    (long long)list->id, change_kind_text(list->kind), target, list->who,
-		    m.n > 0 ? m.text[0] : "");
+		leave_out(out, list, m.n > 0 ? m.text[0] : "");
 	} else {
 		sift(l, c, list, n / 2, out);
 		sift(l, c, list + n / 2, n - n / 2, out);
@@ -78,6 +87,24 @@ by_id(const void *a, const void *b)
 	int64_t x = ((const struct change *)a)->id, y = ((const struct change *)b)->id;
 
 	return x < y ? -1 : x > y;
+}
+
+/*
+ * First those that name what there is not: thousands may be about one limit that is gone.  They
+ * leave the list; its new length.
+ */
+static size_t
+sift_names(const struct config *c, struct change *list, size_t n, struct split *out)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (config_knows(c, &list[i]))
+			list[kept++] = list[i];
+		else
+			leave_out(out, &list[i], "the policy does not have what it names");
+	}
+	return kept;
 }
 
 /*
@@ -99,6 +126,7 @@ compile_files(struct live *l, const struct config *c, struct split *s, struct mi
 	}
 	memcpy(&s->at[s->n], s->dormant, s->ndormant * sizeof(*s->dormant));
 	qsort(s->at, n, sizeof(*s->at), by_id);
+	n = sift_names(c, s->at, n, &again);
 	if (keeper_compile(l->keeper, c, s->at, n, &with) == 0) {
 		memcpy(again.at, s->at, n * sizeof(*s->at));
 		again.n = n;
@@ -108,6 +136,8 @@ compile_files(struct live *l, const struct config *c, struct split *s, struct mi
 		qsort(again.at, again.n, sizeof(*again.at), by_id);
 		e = keeper_compile(l->keeper, c, again.at, again.n, m);
 	}
+	if (again.ndormant > TOLD_MAX)
+		log_warn("%zu live changes in all cannot apply and are left out", again.ndormant);
 	mistakes_free(&with);
 	split_free(s);
 	*s = again;

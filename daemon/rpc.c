@@ -12,6 +12,7 @@
 #include "log.h"
 
 #define BATCH_MAX 64u
+#define BATCH_BYTES (4u << 20) /* of answers; what is beyond them is not served */
 #define GROUPS_MAX 1024
 
 struct method {
@@ -322,13 +323,19 @@ static json_t *
 serve_batch(struct daemon *d, const struct peer *p, json_t *requests, bool *watch)
 {
 	json_t *out = json_array(), *request, *one;
-	size_t i;
+	size_t i, bytes = 0;
 
 	json_array_foreach(requests, i, request)
 	{
-		one = serve_one(d, p, request, watch);
-		if (one != NULL)
-			(void)json_array_append_new(out, one);
+		if (bytes > BATCH_BYTES)
+			one =
+			    rpc_error(RPC_REQUEST, "the batch's answers are too long: not served");
+		else
+			one = serve_one(d, p, request, watch);
+		if (one == NULL)
+			continue;
+		bytes += json_dumpb(one, NULL, 0, JSON_COMPACT);
+		(void)json_array_append_new(out, one);
 	}
 	if (json_array_size(out) > 0)
 		return out;

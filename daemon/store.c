@@ -41,6 +41,7 @@ enum statement {
 	REMOVE,
 	GENERATION,
 	AUDIT,
+	PRUNE,
 	CHANGES,
 	GENERATIONS,
 	TAIL,
@@ -59,6 +60,7 @@ static const char *const sql[STATEMENTS] = {
 		       " digest = excluded.digest",
 	[AUDIT] = "INSERT INTO audit (at, who, uid, pid, action, target, old, new, reason)"
 		  " VALUES (?,?,?,?,?,?,?,?,?)",
+	[PRUNE] = "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?",
 	[CHANGES] = "SELECT id, kind, limit_name, key, plan, mode, rates, share_num, share_den,"
 		    " until, at, who, reason FROM change ORDER BY id",
 	[GENERATIONS] = "SELECT limit_name, value, digest FROM generation",
@@ -317,6 +319,10 @@ store_commit(struct store *s, const struct store_edit *e, char *err, size_t errs
 		ok = add_generation(s, &e->generations[i]);
 	for (size_t i = 0; ok && i < e->naudits; i++)
 		ok = add_audit(s, &e->audits[i]);
+	if (ok && e->naudits > 0) {
+		(void)sqlite3_bind_int64(s->stmt[PRUNE], 1, AUDIT_KEPT);
+		ok = run(s->stmt[PRUNE]);
+	}
 	if (ok && run(s->stmt[COMMIT]))
 		return 0;
 	(void)failed(s, err, errsize);
@@ -337,8 +343,9 @@ column_text(sqlite3_stmt *q, int at, char *out, size_t size)
 
 /* What a database says is input too: a row that makes no sense is left out. */
 static bool
-read_change(sqlite3_stmt *q, struct change *c)
+read_change(sqlite3_stmt *q, void *out)
 {
+	struct change *c = out;
 	char rates[RATES_TEXT], err[128];
 	int len = sqlite3_column_bytes(q, 3), n = 0;
 
@@ -369,68 +376,66 @@ read_change(sqlite3_stmt *q, struct change *c)
 	    (c->kind != CHANGE_SHARE || (c->share_num > 0 && c->share_den >= c->share_num));
 }
 
-/* Room for one more element of a growing array. */
-static void *
-grow(void *array, size_t n, size_t *cap, size_t size)
+static bool
+read_generation(sqlite3_stmt *q, void *out)
 {
-	if (n < *cap)
-		return array;
-	*cap = *cap == 0 ? 16 : *cap * 2;
-	return reallocarray(array, *cap, size);
+	struct generation *g = out;
+
+	memset(g, 0, sizeof(*g));
+	column_text(q, 0, g->limit, sizeof(g->limit));
+	g->value = (uint64_t)sqlite3_column_int64(q, 1);
+	g->digest = (uint64_t)sqlite3_column_int64(q, 2);
+	return true;
 }
 
-int
-store_changes(struct store *s, struct change **out, size_t *n, char *err, size_t errsize)
+/* All rows of a statement as an array of `size` bytes each; those that read() takes. */
+static int
+read_all(struct store *s, enum statement which, size_t size,
+    bool (*read)(sqlite3_stmt *q, void *out), void **out, size_t *n, char *err, size_t errsize)
 {
-	sqlite3_stmt *q = s->stmt[CHANGES];
-	struct change *list = NULL, *bigger;
+	sqlite3_stmt *q = s->stmt[which];
 	size_t cap = 0;
 	int e;
 
 	*n = 0;
+	*out = NULL;
 	while ((e = sqlite3_step(q)) == SQLITE_ROW) {
-		bigger = grow(list, *n, &cap, sizeof(*list));
-		if (bigger == NULL) {
-			e = SQLITE_NOMEM;
-			break;
+		if (*n == cap) {
+			void *bigger = reallocarray(*out, cap = cap == 0 ? 16 : cap * 2, size);
+
+			if (bigger == NULL) {
+				e = SQLITE_NOMEM;
+				break;
+			}
+			*out = bigger;
 		}
-		list = bigger;
-		if (read_change(q, &list[*n]))
+		if (read(q, (char *)*out + *n * size))
 			(*n)++;
 	}
 	if (e != SQLITE_DONE)
 		(void)failed(s, err, errsize);
 	(void)sqlite3_reset(q);
-	*out = list;
 	return e == SQLITE_DONE ? 0 : -1;
+}
+
+int
+store_changes(struct store *s, struct change **out, size_t *n, char *err, size_t errsize)
+{
+	void *list;
+	int e = read_all(s, CHANGES, sizeof(**out), read_change, &list, n, err, errsize);
+
+	*out = list;
+	return e;
 }
 
 int
 store_generations(struct store *s, struct generation **out, size_t *n, char *err, size_t errsize)
 {
-	sqlite3_stmt *q = s->stmt[GENERATIONS];
-	struct generation *list = NULL, *bigger;
-	size_t cap = 0;
-	int e;
+	void *list;
+	int e = read_all(s, GENERATIONS, sizeof(**out), read_generation, &list, n, err, errsize);
 
-	*n = 0;
-	while ((e = sqlite3_step(q)) == SQLITE_ROW) {
-		bigger = grow(list, *n, &cap, sizeof(*list));
-		if (bigger == NULL) {
-			e = SQLITE_NOMEM;
-			break;
-		}
-		list = bigger;
-		column_text(q, 0, list[*n].limit, sizeof(list->limit));
-		list[*n].value = (uint64_t)sqlite3_column_int64(q, 1);
-		list[*n].digest = (uint64_t)sqlite3_column_int64(q, 2);
-		(*n)++;
-	}
-	if (e != SQLITE_DONE)
-		(void)failed(s, err, errsize);
-	(void)sqlite3_reset(q);
 	*out = list;
-	return e == SQLITE_DONE ? 0 : -1;
+	return e;
 }
 
 int

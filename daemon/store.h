@@ -4,13 +4,16 @@
  * One SQLite file for an instance, one schema with a version, one writer: rationd,
  * which keeps the file locked while it runs.  No SQL stands anywhere else.  A
  * store_commit() is one transaction, on disk (synchronous=FULL) when it returns 0:
- * a change and its audit entry are both there or neither is.
+ * a change and its audit entry are both there or neither is.  Of the audit trail the last
+ * AUDIT_KEPT entries are kept.
  */
 #ifndef RATIOND_STORE_H
 #define RATIOND_STORE_H
 
 #include "config.h"
 #include "text.h"
+
+#define AUDIT_KEPT 100000
 
 struct store;
 

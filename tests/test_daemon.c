@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -792,6 +793,8 @@ test_crowd(void **state)
 static int
 as_nobody(struct server *s, bool *readonly)
 {
+	static const char *const reading[] = { "status", "limits", "plans", "changes", "diff_yaml",
+		"audit", "watch" };
 	int fds[2], status, got = 0;
 	pid_t pid;
 
@@ -816,6 +819,9 @@ as_nobody(struct server *s, bool *readonly)
 			j = call_fd(fd, "status", NULL);
 			out[1] =
 			    json_is_true(json_object_get(json_object_get(j, "result"), "readonly"));
+			for (size_t i = 0; i < sizeof(reading) / sizeof(reading[0]); i++)
+				if (code(call_fd(fd, reading[i], NULL)) != 0)
+					_exit(5);
 		}
 		_exit(write(fds[1], out, sizeof(out)) == sizeof(out) ? 0 : 4);
 	}
@@ -969,6 +975,71 @@ test_all_changes(void **state)
 	assert_int_equal(admitted(s, "slow", "k", 9), 0);
 	j = ok(s, "diff_yaml", NULL);
 	assert_non_null(strstr(json_string_value(json_object_get(j, "yaml")), "7/24h"));
+	json_decref(j);
+}
+
+/* Bytes of all kinds in keys: kept as they are, shown escaped, over a restart. */
+static void
+test_hostile_keys(void **state)
+{
+	static const char *const keys[] = { "\\000", "\\377\\376", "\\033[31m",
+		"'; DROP TABLE change;--", "a\\040b\\011c\\012d", "\\\\", "%s%n", "\\303\\051" };
+	static const char *const bad_shares[] = { "1/0", "0/1", "2/1", "-1/2", "1/-2", "nan",
+		"1e400", "1/99999999999999999999999", "1/2/3", " ", "\\u001b[31m" };
+	struct server *s = *state;
+	size_t n = sizeof(keys) / sizeof(keys[0]), i;
+	char params[512];
+	json_t *j, *one;
+
+	start(s);
+	for (size_t k = 0; k < n; k++) {
+		/* JSON wants its own backslashes. */
+		char text[256], *out = text;
+
+		for (const char *c = keys[k]; *c != '\0'; c++) {
+			if (*c == '\\')
+				*out++ = '\\';
+			*out++ = *c;
+		}
+		*out = '\0';
+		if (strchr(text, '\'') != NULL)
+			(void)snprintf(text, sizeof(text), "\\\\047; DROP TABLE change;--");
+		(void)snprintf(params, sizeof(params), "{'key':'%s','plan':'team'}", text);
+		json_decref(ok(s, "plan", params));
+		(void)snprintf(
+		    params, sizeof(params), "{'key':'%s','environment':'sandbox'}", text);
+		json_decref(ok(s, "env", params));
+		(void)snprintf(
+		    params, sizeof(params), "{'limit':'api','key':'%s','rates':'3/h'}", text);
+		json_decref(ok(s, "set", params));
+	}
+	for (size_t k = 0; k < sizeof(bad_shares) / sizeof(bad_shares[0]); k++) {
+		(void)snprintf(params, sizeof(params), "{'share':'%s'}", bad_shares[k]);
+		assert_int_equal(code(call(s, "share", params)), -32602);
+	}
+	assert_int_equal(code(call(s, "plan", "{'key':'k','plan':'\\u001b[31m'}")), -32003);
+	assert_int_equal(code(call(s, "env", "{'key':'','environment':'sandbox'}")), -32602);
+	assert_int_equal(code(call(s, "plan", "{'key':'\\\\','plan':'team'}")), -32602);
+	assert_int_equal(stop(s, SIGTERM), 0);
+	assert_null(strchr(s->log, 033));
+	start(s);
+	j = ok(s, "changes", NULL);
+	assert_int_equal(json_array_size(json_object_get(j, "changes")), 3 * n);
+	json_array_foreach(json_object_get(j, "changes"), i, one)
+	{
+		const char *key = json_string_value(json_object_get(one, "key"));
+
+		assert_true(json_is_true(json_object_get(one, "in_force")));
+		for (const char *c = key; *c != '\0'; c++)
+			assert_true(*c > ' ' && *c < 0x7f);
+	}
+	json_decref(j);
+	/* What they mean is their bytes. */
+	assert_int_equal(admitted(s, "api", "\377\376", 5), 3);
+	assert_int_equal(admitted(s, "api", "a b\tc\nd", 5), 3);
+	assert_int_equal(admitted(s, "api", "'; DROP TABLE change;--", 5), 3);
+	j = ok(s, "diff_yaml", NULL);
+	assert_null(strchr(json_string_value(json_object_get(j, "yaml")), 033));
 	json_decref(j);
 }
 
@@ -1163,7 +1234,71 @@ test_dormant(void **state)
 	assert_rates(s, "slow", "7/24h", NULL);
 }
 
+/* Into the state of a rationd that does not run. */
+static void
+sql(const struct server *s, const char *text)
+{
+	char path[256];
+	sqlite3 *db;
+
+	path_in(s, "default.db", path, sizeof(path));
+	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* Thousands of them, and files large enough that compiling takes time. */
+static void
+test_dormant_many(void **state)
+{
+	struct server *s = *state;
+	int64_t begin;
+
+	start(s);
+	assert_int_equal(stop(s, SIGTERM), 0);
+	sql(s,
+	    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000)"
+	    " INSERT INTO change (kind, limit_name, key, plan, mode, rates, share_num, share_den,"
+	    " at, who, reason) SELECT 1, 'gone', CAST('k' || i AS BLOB), '', 0, '1/s', 0, 0, 1,"
+	    " 'ann', '' FROM n");
+	put_large(s, "slow: 5/24h", 20000);
+	begin = mono_ms();
+	start(s);
+	assert_true(mono_ms() - begin < 5000);
+	assert_int_equal(number(s, "status", "changes"), 9000);
+	json_decref(ok(s, "set", "{'limit':'slow','rates':'7/24h'}"));
+}
+
 /* ---- durability ---- */
+
+/* The trail is cut at its end, with the next entry. */
+static void
+test_audit_pruned(void **state)
+{
+	struct server *s = *state;
+	json_t *j;
+
+	start(s);
+	assert_int_equal(stop(s, SIGTERM), 0);
+	sql(s,
+	    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100500)"
+	    " INSERT INTO audit (at, who, uid, pid, action, target, old, new, reason)"
+	    " SELECT 1, 'ann', 0, 0, 'set', 'api', '', '', '' FROM n");
+	start(s);
+	json_decref(ok(s, "set", "{'limit':'api','rates':'7/24h'}"));
+	j = ok(s, "audit", "{'limit_n':1}");
+	assert_int_equal(json_integer_value(json_object_get(
+			     json_array_get(json_object_get(j, "entries"), 0), "id")),
+	    100501);
+	json_decref(j);
+	assert_int_equal(stop(s, SIGTERM), 0);
+	/* Fails where the count is another. */
+	sql(s,
+	    "CREATE TEMP TABLE t (n INTEGER CHECK (n = 100000));"
+	    "INSERT INTO t SELECT count(*) FROM audit; DELETE FROM t;"
+	    "CREATE TEMP TABLE u (n INTEGER CHECK (n = 502)); INSERT INTO u SELECT min(id) FROM "
+	    "audit");
+}
 
 /* Killed at any moment: what was answered is there, what is there was asked for. */
 static void
@@ -1306,6 +1441,9 @@ main(int argc, char **argv)
 		T(test_table_full),
 		T(test_reload),
 		T(test_dormant),
+		T(test_dormant_many),
+		T(test_audit_pruned),
+		T(test_hostile_keys),
 		T(test_kill_loop),
 		T(test_not_durable),
 		T(test_foreign_state),
