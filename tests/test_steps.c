@@ -344,8 +344,8 @@ test_recycled_at_once(void **state)
 	static const char *const yaml[] = {
 		"table: {rates: 2, policy: 128KiB}\nlimits:\n  m: {rates: 5/hour, when_full: deny}\n"
 		"  other: 1000/hour\n",
-		"table: {rates: 2, policy: 128KiB}\nlimits:\n  m: {rates: [5/hour, 9/min], when_full: deny}\n"
-		"  other: [1000/hour, 1000/min]\n", NULL
+		"table: {rates: 2, policy: 128KiB}\nlimits:\n  m: {rates: [5/hour, 9/2h], when_full: deny}\n"
+		"  other: [1000/hour, 1000/2h]\n", NULL
 	};
 	static const enum what calls[] = { DO_ACQUIRE, DO_KEY, DO_ALL };
 	bool done;
@@ -363,7 +363,7 @@ test_recycled_at_once(void **state)
 		world_open(2, one, false);
 		use_handle();
 		assert_int_equal(ration_acquire(wd.who[0].r, "m", "a", 1, NULL), 1);
-		world_pass(2 * 3600 * S);
+		world_pass(4 * 3600 * S);
 		/* The place is known, and from another key the sub-window of now. */
 		for (unsigned i = 0; i < 3; i++)
 			assert_int_equal(ration_acquire(wd.who[0].r, "other", "z", 1, NULL), 1);
