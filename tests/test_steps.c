@@ -386,6 +386,55 @@ test_recycled_at_once(void **state)
 	}
 }
 
+/*
+ * All or nothing: somebody takes what was left between the look and the charge of a call over
+ * two limits, whichever of the two is charged first.  Denied, it leaves nothing behind.
+ */
+static void
+test_nothing_left(void **state)
+{
+	static const char *const yaml[] = {
+		"table: {rates: 2}\nlimits:\n  m: {rates: 5/min, when_full: deny}\n"
+		"  other: 1000/min\n", NULL
+	};
+	unsigned denied = 0;
+	bool done;
+
+	(void)state;
+	at.scene = "drained before the charge";
+	at.rate = "5/min";
+	at.fate = "resumed";
+	at.k2 = -1;
+	for (at.variant = 0; at.variant < 16; at.variant++) { /* the order is that of random slots */
+		struct row row;
+
+		world_open(8, yaml, false);
+		assert_int_equal(world_acquire(&wd.who[1], "a", 1), RATION_ADMITTED);
+		assert_int_equal(ration_acquire(wd.who[1].r, "other", "zz", 1, NULL), 1);
+		world_save();
+		for (done = false, at.k1 = 0; !done; at.k1++) {
+			uint64_t before = 0;
+
+			world_restore();
+			if (audit_row(&wd.f, "other", "zz", 2, &row))
+				before = row.rates[0].used;
+			task_start(&victim, DO_ALL, &wd.who[0], "a", 2);
+			done = task_run(&victim, at.k1);
+			(void)world_drain("a", 5);
+			(void)task_run(&victim, -1);
+			CHECK(audit_row(&wd.f, "other", "zz", 2, &row), "the key is gone");
+			denied += victim.verdict == RATION_DENIED;
+			CHECK((victim.verdict == RATION_ADMITTED) == (row.rates[0].used > before),
+			    "verdict %d, the other limit has %" PRIu64 " used, before %" PRIu64,
+			    victim.verdict, row.rates[0].used, before);
+			check_used("a");
+			check_oracle("a", &rates[PER_MIN]);
+		}
+		world_close();
+	}
+	assert_true(denied > 16);
+}
+
 static void
 test_rules_stay(void **state)
 {
@@ -933,6 +982,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_recycled, setup),
 		cmocka_unit_test_setup(test_recycled_at_once, setup),
+		cmocka_unit_test_setup(test_nothing_left, setup),
 		cmocka_unit_test_setup(test_rules_stay, setup),
 		cmocka_unit_test_setup(test_window, setup),
 		cmocka_unit_test_setup(test_adders, setup),
