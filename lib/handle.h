@@ -14,7 +14,7 @@
 #include "segment.h"
 
 #define HINTS 1024u
-#define EPOCHS 64u
+#define EPOCHS 256u
 
 struct mapping {
 	struct segment seg;
@@ -39,9 +39,9 @@ struct ration {
 	 * guessed right runs ahead of the clock and the hash.
 	 */
 	struct {
-		_Atomic uint64_t epoch; /* number of the current sub-window */
-		_Atomic uint64_t tag;   /* of its words, conversion aside */
+		_Atomic uint64_t mark;  /* tag of its words, and its number: see short.h */
 		_Atomic int64_t reset;  /* Unix s at which it has expired */
+		_Atomic uint32_t shape; /* whose it is, for good; 0: nobody's yet */
 	} subs[EPOCHS]; /* by shape */
 	struct {
 		_Atomic uint64_t place; /* see acquire.c */

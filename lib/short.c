@@ -7,6 +7,7 @@ struct sub
 sub_of(struct ration *h, const struct segment *seg, const struct rate_def *r, uint64_t now)
 {
 	unsigned i = r->shape % EPOCHS;
+	uint32_t owner = 0;
 	struct sub s;
 
 	s.epoch = epoch_of(now, r->sub_ns, r->recip);
@@ -14,9 +15,14 @@ sub_of(struct ration *h, const struct segment *seg, const struct rate_def *r, ui
 	s.tag = NARROW_TAG(UINT64_C(0), tick_of(s.start));
 	s.reset = (clock_unix(seg->policy, s.start + RING_WORDS * r->sub_ns) + 999999999)
 	    / 1000000000;
-	atomic_store_explicit(&h->subs[i].epoch, s.epoch, memory_order_relaxed);
-	atomic_store_explicit(&h->subs[i].tag, s.tag, memory_order_relaxed);
-	atomic_store_explicit(&h->subs[i].reset, s.reset, memory_order_relaxed);
+	if (atomic_load_explicit(&h->subs[i].shape, memory_order_relaxed) == r->shape
+	    || atomic_compare_exchange_strong_explicit(&h->subs[i].shape, &owner, r->shape,
+		memory_order_relaxed, memory_order_relaxed)) {
+		/* In this order: where a mark is set its reset was set before. */
+		atomic_store_explicit(&h->subs[i].reset, s.reset, memory_order_relaxed);
+		atomic_store_explicit(
+		    &h->subs[i].mark, SUB_MARK(s.tag, s.epoch), memory_order_release);
+	}
 	return s;
 }
 
@@ -55,8 +61,7 @@ plain_look(const struct plain *p, word_t *cell, const struct rate_def *r, uint64
  * sum that was checked still stands.
  */
 SHORT bool
-plain_charge(const word_t *s, uint64_t birth, struct plain_step *st, const struct rate_def *r,
-    uint64_t cost)
+plain_charge(const word_t *s, uint64_t birth, struct plain_step *st, uint64_t units, uint64_t cost)
 {
 	for (unsigned tries = 0; tries < 64; tries++) {
 		if (UNLIKELY(!place_kept(s, birth)))
@@ -65,7 +70,7 @@ plain_charge(const word_t *s, uint64_t birth, struct plain_step *st, const struc
 			return true;
 		st->old = word_load(st->word);
 		if ((st->old ^ st->tag) >> 30 != 0
-		    || st->sum + (st->old ^ st->tag) + cost > r->units)
+		    || st->sum + (st->old ^ st->tag) + cost > units)
 			return false;
 	}
 	return false;
@@ -101,7 +106,10 @@ plain_deny(struct ration *h, const struct segment *seg, uint64_t place, uint64_t
 	struct plain p = plain_start(h, seg, clock_precise(&h->clock, seg->policy));
 	word_t *s = segment_slot(seg, place & UINT32_MAX), *cell = s + SLOT_CELLS;
 	const struct ruleset *rs;
-	const struct rate_def *r;
+	struct rate_def own;
+	const struct rate_def *r = &own;
+	struct figures f;
+	uint32_t limit;
 	struct plain_step st;
 	uint64_t used, need, got = 0, end;
 	int64_t real_ns = plain_real(&p);
@@ -109,7 +117,8 @@ plain_deny(struct ration *h, const struct segment *seg, uint64_t place, uint64_t
 
 	if (!plain_rules(&p, s, &rs) || rs->nrates != 1)
 		return LONG_WAY;
-	r = &rs->rates[0];
+	own = rs->rates[0];
+	limit = rs->limit;
 	if (cost > r->units || plain_look(&p, cell, r, cost, &st) != LOOK_DENIES)
 		return LONG_WAY;
 	used = st.sum + (st.old ^ st.tag);
@@ -126,8 +135,9 @@ plain_deny(struct ration *h, const struct segment *seg, uint64_t place, uint64_t
 	word_count(&s[SLOT_DENIED], DENIED_ONE);
 	if (d == NULL)
 		return RATION_DENIED;
-	plain_head(d, &p, rs, 1, cost, real_ns);
-	plain_rate(&d->rates[0], r, used, &st.sub);
+	plain_head(d, &p, limit, 1, cost, real_ns);
+	f = figures_of(r);
+	plain_rate(&d->rates[0], &f, r->units, used, &st.sub);
 	d->verdict = RATION_DENIED;
 	d->nreceipts = 0;
 	if (used > r->units) {
@@ -146,8 +156,11 @@ plain_any(struct ration *h, const struct segment *seg, uint64_t now, uint64_t pl
 	struct plain p = plain_start(h, seg, now);
 	word_t *s = segment_slot(seg, place & UINT32_MAX);
 	const struct ruleset *rs;
+	struct rate_def r; /* a copy: what is used after plain_intact() must not change */
+	struct figures f;
 	struct plain_step st;
 	int64_t real_ns;
+	uint32_t limit;
 
 	p.slot = place & UINT32_MAX;
 	p.birth = place >> 32;
@@ -158,7 +171,9 @@ plain_any(struct ration *h, const struct segment *seg, uint64_t now, uint64_t pl
 			(void)sub_of(h, seg, &rs->rates[i], now);
 		return LONG_WAY;
 	}
-	switch (plain_look(&p, s + SLOT_CELLS, &rs->rates[0], cost, &st)) {
+	r = rs->rates[0];
+	limit = rs->limit;
+	switch (plain_look(&p, s + SLOT_CELLS, &r, cost, &st)) {
 	case LOOK_FITS:
 		break;
 	case LOOK_DENIES:
@@ -168,13 +183,14 @@ plain_any(struct ration *h, const struct segment *seg, uint64_t now, uint64_t pl
 		return LONG_WAY;
 	}
 	*word = (uint64_t)(uintptr_t)st.word;
-	if (!plain_intact(&p) || !plain_charge(s, p.birth, &st, &rs->rates[0], cost))
+	if (!plain_intact(&p) || !plain_charge(s, p.birth, &st, r.units, cost))
 		return LONG_WAY;
 	if (d == NULL)
 		return RATION_ADMITTED;
 	real_ns = plain_real(&p);
-	plain_head(d, &p, rs, 1, cost, real_ns);
-	plain_report(&p, &rs->rates[0], &st.sub, st.tag, st.conv,
+	plain_head(d, &p, limit, 1, cost, real_ns);
+	f = figures_of(&r);
+	plain_report(&p, &f, r.units, &st.sub, st.tag, st.conv,
 	    st.sum + (st.old ^ st.tag) + cost, 0, 0, cost, d);
 	return RATION_ADMITTED;
 }

@@ -37,20 +37,29 @@ struct sub {
 };
 
 /*
- * The last sub-window seen of this shape.  False: now is not in it.  Its parts may be of
- * different threads' updates: an epoch's word never bears another epoch's tag but that
- * of 16 before, when the start would not fit now; a reset is for show.
+ * What is remembered of a sub-window:
+ *
+ *	mark	tag of its words, conversion aside(34), number mod 2^30(30)
+ *
+ * Number and tag are of one store, for a thread may be stopped between two: with a number of
+ * now and the tag of 16 sub-windows ago a charge would go to a word that has expired.  A
+ * place is the shape's that took it first, for good: another's number could fit by chance.
  */
+#define SUB_MARK(tag, epoch) ((tag) | ((epoch) & NARROW_MAX))
+
+/* The last sub-window seen of this shape.  False: now is not in it. */
 SHORT bool
 sub_known(struct ration *h, const struct rate_def *r, uint64_t now, struct sub *s)
 {
 	unsigned i = r->shape % EPOCHS;
+	uint64_t mark = atomic_load_explicit(&h->subs[i].mark, memory_order_acquire);
 
-	s->epoch = atomic_load_explicit(&h->subs[i].epoch, memory_order_relaxed);
-	s->tag = atomic_load_explicit(&h->subs[i].tag, memory_order_relaxed);
+	s->epoch = mark & NARROW_MAX;
+	s->tag = mark ^ s->epoch;
 	s->reset = atomic_load_explicit(&h->subs[i].reset, memory_order_relaxed);
 	s->start = s->epoch * r->sub_ns;
-	return LIKELY(now - s->start < r->sub_ns);
+	return LIKELY(now - s->start < r->sub_ns
+	    && atomic_load_explicit(&h->subs[i].shape, memory_order_relaxed) == r->shape);
 }
 
 /* Tag of an open word and of the cache of a cell in this sub-window. */
@@ -90,15 +99,32 @@ static_assert(offsetof(ration_decision_t, flags) == 8 && offsetof(ration_decisio
     "what store_pair() stores stands together");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "two32() and the layout are little-endian");
 
+/* A rate's own figures, taken before it is known that they were not being rewritten. */
+struct figures {
+	pair_t units; /* units, rate_units */
+	pair_t rest;
+};
+static_assert(sizeof(struct figures) == offsetof(struct rate_def, shape), "as a rate shows them");
+
+SHORT struct figures
+figures_of(const struct rate_def *r)
+{
+	struct figures f;
+
+	memcpy(&f, r, sizeof(f));
+	return f;
+}
+
 /* The figures of one plain rate. */
 SHORT void
-plain_rate(ration_rate_t *out, const struct rate_def *r, uint64_t used, const struct sub *sub)
+plain_rate(ration_rate_t *out, const struct figures *f, uint64_t units, uint64_t used,
+    const struct sub *sub)
 {
-	memcpy(&out->limit_units, r, offsetof(struct rate_def, shape));
-	store_pair(&out->used, used, r->units - used);
+	memcpy(&out->limit_units, f, sizeof(*f));
+	store_pair(&out->used, used, units - used);
 	store_pair(&out->reset_at, (uint64_t)sub->reset, 0);
-	if (UNLIKELY(used >= r->units / 2))
-		out->level = decision_level(used, r->units);
+	if (UNLIKELY(used >= units / 2))
+		out->level = decision_level(used, units);
 }
 
 /* Who is asked about, when, and under which policy. */
@@ -140,24 +166,24 @@ plain_start(struct ration *h, const struct segment *seg, uint64_t now)
 }
 
 SHORT void
-plain_head(ration_decision_t *d, const struct plain *p, const struct ruleset *rs,
-    unsigned nrates, uint64_t cost, int64_t real_ns)
+plain_head(ration_decision_t *d, const struct plain *p, uint32_t limit, unsigned nrates,
+    uint64_t cost, int64_t real_ns)
 {
 	store_pair(d, two32(sizeof(*d), RATION_ADMITTED), two32(0, nrates | nrates << 16));
 	store_pair(&d->cost, cost, (p->now + (uint64_t)real_ns) / 1000000000u);
 	store_pair(&d->retry_after, two32(0, POLICY_CURRENT(p->policy_word)),
-	    two32(p->seg->id, rs->limit));
+	    two32(p->seg->id, limit));
 }
 
 /* Rate i, shown at place `at` of the decision; before: what its word held. */
 SHORT void
-plain_report(const struct plain *p, const struct rate_def *r, const struct sub *sub, uint64_t tag,
-    uint64_t conv, uint64_t used, unsigned i, unsigned at, uint64_t cost,
-    ration_decision_t *d)
+plain_report(const struct plain *p, const struct figures *f, uint64_t units,
+    const struct sub *sub, uint64_t tag, uint64_t conv, uint64_t used, unsigned i, unsigned at,
+    uint64_t cost, ration_decision_t *d)
 {
 	ration_receipt_t *rc = &d->receipts[i];
 
-	plain_rate(&d->rates[at], r, used, sub);
+	plain_rate(&d->rates[at], f, units, used, sub);
 	store_pair(rc, WHERE(tag, CONV_COUNT(conv), i, sub->epoch % RING_WORDS),
 	    two32(p->slot, p->birth));
 	rc->units = cost;
@@ -253,6 +279,9 @@ plain_two(const struct plain *p, const struct ruleset *rs, uint64_t cost, ration
 {
 	word_t *cell = p->at + SLOT_CELLS;
 	const struct rate_def *r0 = &rs->rates[0], *r1 = &rs->rates[1];
+	const struct figures f0 = figures_of(r0), f1 = figures_of(r1);
+	const uint64_t units0 = r0->units, units1 = r1->units;
+	const uint32_t limit = rs->limit;
 	struct plain_step a, b;
 	uint64_t left0, left1;
 	int64_t real_ns;
@@ -265,10 +294,10 @@ plain_two(const struct plain *p, const struct ruleset *rs, uint64_t cost, ration
 	b.word = &cell[CELL_WORDS + CELL_RING + b.sub.epoch % RING_WORDS];
 	a.old = word_load(a.word);
 	b.old = word_load(b.word);
-	left0 = r0->units - a.sum - (a.old ^ a.tag) - cost;
-	left1 = r1->units - b.sum - (b.old ^ b.tag) - cost;
-	if (UNLIKELY(((a.old ^ a.tag) | (b.old ^ b.tag)) >> 30 != 0 || left0 > r0->units
-		|| left1 > r1->units || !plain_intact(p) || !place_kept(p->at, p->birth)))
+	left0 = units0 - a.sum - (a.old ^ a.tag) - cost;
+	left1 = units1 - b.sum - (b.old ^ b.tag) - cost;
+	if (UNLIKELY(((a.old ^ a.tag) | (b.old ^ b.tag)) >> 30 != 0 || left0 > units0
+		|| left1 > units1 || !plain_intact(p) || !place_kept(p->at, p->birth)))
 		return LONG_WAY;
 	if (UNLIKELY(!word_cas(a.word, a.old, a.old + cost)))
 		return LONG_WAY;
@@ -279,9 +308,9 @@ plain_two(const struct plain *p, const struct ruleset *rs, uint64_t cost, ration
 		return RATION_ADMITTED;
 	real_ns = plain_real(p);
 	at = left1 < left0;
-	plain_head(d, p, rs, 2, cost, real_ns);
-	plain_report(p, r0, &a.sub, a.tag, a.conv, r0->units - left0, 0, at, cost, d);
-	plain_report(p, r1, &b.sub, b.tag, b.conv, r1->units - left1, 1, at ^ 1, cost, d);
+	plain_head(d, p, limit, 2, cost, real_ns);
+	plain_report(p, &f0, units0, &a.sub, a.tag, a.conv, units0 - left0, 0, at, cost, d);
+	plain_report(p, &f1, units1, &b.sub, b.tag, b.conv, units1 - left1, 1, at ^ 1, cost, d);
 	return RATION_ADMITTED;
 }
 
@@ -295,8 +324,10 @@ plain_one(const struct plain *p, uint64_t cost, ration_decision_t *d)
 	word_t *cell = p->at + SLOT_CELLS, *w = p->word;
 	const struct ruleset *rs;
 	const struct rate_def *r;
+	struct figures f;
 	struct plain_step st;
-	uint64_t used;
+	uint64_t used, units;
+	uint32_t limit;
 
 	st.old = word_load(w);
 	if (UNLIKELY(!plain_rules(p, p->at, &rs)))
@@ -306,20 +337,24 @@ plain_one(const struct plain *p, uint64_t cost, ration_decision_t *d)
 	r = &rs->rates[0];
 	if (UNLIKELY(rs->nrates != 1 || !plain_step(p, cell, r, &st)))
 		return LONG_WAY;
+	/* All that is taken from the policy is taken before plain_intact(). */
+	f = figures_of(r);
+	units = r->units;
+	limit = rs->limit;
 	if (UNLIKELY((st.old ^ st.tag) >> 30 != 0
 		|| w != &cell[CELL_RING + st.sub.epoch % RING_WORDS] || !plain_intact(p)
 		|| !place_kept(p->at, p->birth)))
-		return st.sum + cost > r->units ? OVER : LONG_WAY;
+		return st.sum + cost > units ? OVER : LONG_WAY;
 	used = (st.old ^ st.tag) + st.sum + cost;
-	if (UNLIKELY(used > r->units))
+	if (UNLIKELY(used > units))
 		return OVER;
 	if (UNLIKELY(!word_cas(w, st.old, st.old + cost)))
 		return LONG_WAY;
 	if (d != NULL) {
 		int64_t real_ns = plain_real(p);
 
-		plain_head(d, p, rs, 1, cost, real_ns);
-		plain_report(p, r, &st.sub, st.tag, st.conv, used, 0, 0, cost, d);
+		plain_head(d, p, limit, 1, cost, real_ns);
+		plain_report(p, &f, units, &st.sub, st.tag, st.conv, used, 0, 0, cost, d);
 	}
 	return RATION_ADMITTED;
 }
