@@ -316,22 +316,18 @@ charge_all(struct call *c)
 
 /* ---- adding ---- */
 
-static int
-add_item(struct call *c, struct item *it)
+/* Has the limit as many keys as it may? */
+static bool
+bound_reached(const struct call *c, const struct item *it)
 {
-	uint32_t shapes[RATION_RATES_MAX];
-	word_t *used = &c->seg->limits[it->limit_id].keys;
-	int e = (int)RATION_R_FULL;
+	return it->limit.max_keys != 0
+	    && word_load(&c->seg->limits[it->limit_id].keys) >= it->limit.max_keys;
+}
 
-	for (unsigned i = 0; i < it->rules.nrates; i++)
-		shapes[i] = it->rules.rates[i].shape;
-	if (it->limit.max_keys == 0 || word_load(used) < it->limit.max_keys)
-		e = table_add(c->seg, &it->id, it->limit_id,
-		    RESOLVED_WORD(c->policy.version, it->ruleset), shapes, it->rules.nrates,
-		    tick_of(c->ctx.now_ns), &it->at);
-	if (e == 0)
-		return 0;
-	it->at.slot = NO_SLOT;
+/* 0: the item is admitted uncharged; RATION_R_FULL. */
+static int
+no_room(struct call *c, struct item *it)
+{
 	word_count(&c->seg->limits[it->limit_id].full, 1);
 	c->d->flags |= RATION_F_TABLE_FULL;
 	if (it->rules.mode == MODE_OBSERVE) {
@@ -343,7 +339,24 @@ add_item(struct call *c, struct item *it)
 		return 0;
 	}
 	word_count(&c->seg->head->full_deny, 1);
-	return e;
+	return (int)RATION_R_FULL;
+}
+
+static int
+add_item(struct call *c, struct item *it)
+{
+	uint32_t shapes[RATION_RATES_MAX];
+
+	for (unsigned i = 0; i < it->rules.nrates; i++)
+		shapes[i] = it->rules.rates[i].shape;
+	if (!bound_reached(c, it)
+	    && table_add(c->seg, &it->id, it->limit_id,
+		   RESOLVED_WORD(c->policy.version, it->ruleset), shapes, it->rules.nrates,
+		   tick_of(c->ctx.now_ns), &it->at)
+		== 0)
+		return 0;
+	it->at.slot = NO_SLOT;
+	return no_room(c, it);
 }
 
 /* ---- the call ---- */
@@ -393,6 +406,18 @@ costs_before(struct call *c, size_t k)
 static enum step
 add_missing(struct call *c, int *result)
 {
+	/* A denial takes no slot: bounds first. */
+	for (size_t k = 0; k < c->n; k++) {
+		struct item *it = &c->items[k];
+
+		if (!it->charged || it->at.slot != NO_SLOT || !bound_reached(c, it))
+			continue;
+		it->charged = false;
+		if (no_room(c, it) != 0) {
+			*result = deny_key(c, it, RATION_R_FULL);
+			return STEP_DENY;
+		}
+	}
 	for (size_t k = 0; k < c->n; k++) {
 		struct item *it = &c->items[k];
 		enum step s;

@@ -477,6 +477,23 @@ fine_now(const struct cell_ctx *x)
 	return x->unix_ns / NS_S != (x->unix_ns - past) / NS_S ? fine + 1 : fine;
 }
 
+/*
+ * Was the cell converted after our reading of the clock?  Then we were stopped since: our shape
+ * may be one that has ended meanwhile, and what is used now would be counted as of then.  As
+ * with words ahead of us the clock is read again, and what is still ahead is a scribble.
+ */
+static bool
+converted_later(const struct cell_ctx *x, uint64_t conv)
+{
+	uint64_t ahead = (CONV_FINE(conv) - x->now_ns / FINE_NS) & FINE_MASK;
+
+	/* fine_now() rounds up. */
+	if (ahead < 2 || ahead > FINE_MASK / 2 || x->ahead == NULL || *x->ahead == conv)
+		return false;
+	*x->ahead = conv;
+	return true;
+}
+
 enum look_result
 cell_convert(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, bool reset)
 {
@@ -493,6 +510,8 @@ cell_convert(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, 
 		if (STATE_BIRTH(state) != x->birth
 		    || (STATE_ST(state) != ST_LIVE && STATE_ST(state) != ST_READY))
 			return LOOK_GONE;
+		if (converted_later(x, conv))
+			return LOOK_CLOCK;
 		if (CONV_STAGE(conv) != CONV_DONE) {
 			advance(&v, conv, r);
 			continue;

@@ -183,7 +183,8 @@ find(const struct segment *seg, const struct policy_ref *p, const struct ident *
 	for (unsigned tries = 0; tries < 8; tries++) {
 		out->bucket = word_load(b);
 		r = walk(seg, p, id, limit_id, out->bucket, out);
-		if (r != WALK_TORN)
+		/* Not there: unless a slot that we stood on went to another list meanwhile. */
+		if (r == WALK_FOUND || (r == WALK_ABSENT && word_load(b) == out->bucket))
 			return r;
 	}
 	return r;
