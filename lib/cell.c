@@ -762,10 +762,13 @@ word_idle(const struct cell_ctx *x, uint64_t w, uint8_t kind, uint64_t window_ns
 	case W_NARROW:
 		/* 16 sub-windows: W + W/15 + lag, and a tick for rounding. */
 		wait += window_ns / 15 + 2 * LAG_NS + TICK_NS;
-		return tick_diff(now, NARROW_TICK(w)) > (int64_t)(wait / TICK_NS);
+		return tick_past(now, NARROW_TICK(w), wait / TICK_NS + 1);
 	case W_WIDE:
 		age = ((unix_now >> 8) - WIDE_TICK(w)) & WIDE_MASK;
-		return age < WIDE_MASK / 2 && age > wait / (TICK_NS * 256) + 2;
+		return age < WIDE_MASK / 4 * 3 && age > wait / (TICK_NS * 256) + 2;
+	case W_CLOSED: /* by a converter who came too late */
+		age = ((unix_now >> 8) - (w >> 40)) & CLOSED_MASK;
+		return age < CLOSED_MASK / 4 * 3 && age > wait / (TICK_NS * 256) + 2;
 	case W_TAT:
 		return tat_near(w & TAT_MASK, x->now_ns * 16) / 16 + idle_ns < x->now_ns;
 	default:
@@ -797,7 +800,7 @@ cell_idle(const struct cell_ctx *x, unsigned cell, uint64_t idle_ns)
 		return false;
 	if (CONV_SHAPE(conv) == SHAPE_NONE)
 		return true; /* never used */
-	if (tick_diff(now, CONV_FINE(conv) >> 6) < LIFE_TICKS + (int64_t)(idle_ns / TICK_NS))
+	if (!tick_past(now, CONV_FINE(conv) >> 6, LIFE_TICKS + idle_ns / TICK_NS))
 		return false;
 	window = kind_window(CONV_SHAPE(conv), &kind);
 	if (kind == RATION_CONCURRENT)

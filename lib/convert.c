@@ -102,7 +102,8 @@ used_sliding(const struct conversion *v, uint64_t conv, uint64_t seconds)
 		    || ((w >> 61 & 3) != (c & 3) && (w >> 61 & 3) != (before & 3)))
 			continue;
 		oldest = e >= RING_WORDS - 1 ? (e - (RING_WORDS - 1)) * r.sub_ns : 0;
-		if (tick_diff(NARROW_TICK(w), tick_of(oldest)) >= 0)
+		/* Ahead of it, not a year behind. */
+		if (((NARROW_TICK(w) - tick_of(oldest)) & TICK_MASK) <= TICK_MASK / 4)
 			sum += NARROW_UNITS(w);
 	}
 	return sum;

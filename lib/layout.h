@@ -300,6 +300,18 @@ tick_diff(uint64_t a, uint64_t b)
 	return d < UINT64_C(1) << (TICK_BITS - 1) ? (int64_t)d : (int64_t)d - (INT64_C(1) << TICK_BITS);
 }
 
+/*
+ * Did tick t begin at least n ticks before now?  What is less than a quarter of the cycle
+ * ahead is ahead (another's clock, a stopped sweeper's now); all else is past.
+ */
+static inline bool
+tick_past(uint64_t now, uint64_t t, uint64_t n)
+{
+	uint64_t age = (now - t) & TICK_MASK;
+
+	return age >= n && age < TICK_MASK / 4 * 3;
+}
+
 /* ---- narrow: 1 cc s t(30) n(30) ---- */
 #define NARROW_MAX ((UINT64_C(1) << 30) - 1)
 #define NARROW_SEAL (UINT64_C(1) << 60)

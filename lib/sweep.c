@@ -210,7 +210,7 @@ sweep_halfmade(struct sweeper *w, uint64_t slot, uint64_t state)
 	word_t *s = segment_slot(w->seg, slot), *bucket;
 	uint64_t birth = STATE_BIRTH(state), retiring, before;
 
-	if (tick_diff(w->tick, STATE_ATTEMPT(state)) < HALFMADE_TICKS)
+	if (!tick_past(w->tick, STATE_ATTEMPT(state), HALFMADE_TICKS))
 		return;
 	if (STATE_ST(state) == ST_MAKING) {
 		if (word_cas(&s[SLOT_STATE], state, STATE_WORD(birth, w->tick, ST_GONE))) {
@@ -271,7 +271,7 @@ sweep_extra(struct sweeper *w, uint64_t slot, uint64_t state)
 	word_t *s = segment_slot(w->seg, slot);
 	uint64_t gone = STATE_WORD(STATE_BIRTH(state), w->tick, ST_GONE);
 
-	if (owned(w, slot) || tick_diff(w->tick, STATE_ATTEMPT(state)) < HALFMADE_TICKS) {
+	if (owned(w, slot) || !tick_past(w->tick, STATE_ATTEMPT(state), HALFMADE_TICKS)) {
 		w->s->live++;
 		return;
 	}
@@ -301,7 +301,7 @@ sweep_live(struct sweeper *w, uint64_t slot, uint64_t state)
 	w->x.slot = s;
 	w->x.birth = birth;
 	/* At most one attempt a tick, and no life shorter than 2 s. */
-	if (tick_diff(w->tick, STATE_ATTEMPT(state)) < HALFMADE_TICKS || !all_idle(w))
+	if (!tick_past(w->tick, STATE_ATTEMPT(state), HALFMADE_TICKS) || !all_idle(w))
 		return;
 	if (!word_cas(&s[SLOT_STATE], state, retiring))
 		return;

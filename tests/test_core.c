@@ -475,6 +475,64 @@ test_refunds(void **state)
 	assert_int_equal(ration_peek(f.r, "b", "k", 6, &d), RATION_DENIED);
 }
 
+/* Long after boot: 30-bit ticks have gone round (1.16 years), 60-bit arrival times too (2.28). */
+static void
+test_uptime(void **state)
+{
+	static const uint64_t days[] = { 211, 423, 600, 834, 835, 1000, 1300, 1700 };
+	ration_decision_t d;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(days) / sizeof(days[0]); i++) {
+		begin(
+		    "limits: {m: 5/min, b: 1/hour burst 5, f: 5/min fixed, open: unlimited}\n", 64);
+		atomic_store(&f.now, days[i] * 86400 * S - 3 * S);
+		for (unsigned n = 0; n < 8; n++) {
+			assert_int_equal(take("m", "k", 1, &d), n < 5);
+			assert_int_equal(take("b", "k", 1, &d), n < 5);
+			assert_int_equal(take("f", "k", 1, &d), n < 5);
+			assert_int_equal(take("open", "k", 1, &d), 1);
+			atomic_fetch_add(&f.now, S / 2);
+		}
+		fixture_policy(
+		    &f, "limits: {m: 1/hour burst 5, b: 5/hour, f: 5/min fixed, open: 5/min}\n");
+		assert_int_equal(take("m", "k", 1, &d), RATION_DENIED);
+		assert_int_equal(d.used, 5);
+		assert_int_equal(take("b", "k", 1, &d), RATION_DENIED);
+		assert_int_equal(d.used, 5);
+		atomic_fetch_add(&f.now, 3600 * S);
+		assert_int_equal(take("m", "k", 1, &d), RATION_ADMITTED);
+		assert_int_equal(take("m", "k", 1, &d), RATION_DENIED);
+		atomic_fetch_add(&f.now, 10 * 3600 * S);
+		sweep(4, 0);
+		assert_int_equal(slots_taken(), 0);
+		assert_int_equal(atomic_load(&f.seg.head->scribbles), 0);
+		end(NULL);
+	}
+}
+
+/* A key in use for months is not stuck when it is idle at last. */
+static void
+test_old_keys(void **state)
+{
+	ration_decision_t d;
+
+	(void)state;
+	begin("limits: {m: 5/min, b: 1/s burst 5, day: 5/day, open: unlimited}\n", 64);
+	for (unsigned month = 0; month < 10; month++) {
+		assert_int_equal(take("m", "k", 1, &d), RATION_ADMITTED);
+		assert_int_equal(take("b", "k", 1, &d), RATION_ADMITTED);
+		assert_int_equal(take("day", "k", 1, &d), RATION_ADMITTED);
+		assert_int_equal(take("open", "k", 1, &d), RATION_ADMITTED);
+		assert_int_equal(slots_taken(), 4);
+		atomic_fetch_add(&f.now, 30 * 86400 * S);
+	}
+	sweep(4, 600 * S);
+	assert_int_equal(slots_taken(), 0);
+	assert_int_equal(atomic_load(&f.seg.limits[2].admitted_gone), 10);
+	assert_int_equal(atomic_load(&f.seg.head->scribbles), 0);
+}
+
 int
 main(void)
 {
@@ -490,6 +548,8 @@ main(void)
 		TEST(test_json),
 		TEST(test_handles),
 		TEST(test_refunds),
+		TEST(test_uptime),
+		TEST(test_old_keys),
 	};
 
 	return cmocka_run_group_tests_name("core", tests, NULL, NULL);
