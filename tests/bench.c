@@ -54,6 +54,7 @@ struct result {
 };
 
 struct figures {
+	double load; /* average of the minute before we began */
 	double floor_ns;
 	double bytes_one, bytes_three; /* of segment a key */
 	double open_us;
@@ -214,7 +215,13 @@ measure_sizes(struct bench *b, struct figures *f)
 static void
 print_table(const struct result *results, const struct figures *f, bool sizes)
 {
-	(void)printf("floor (coarse clock + CAS): %.2f ns\n\n", f->floor_ns);
+	(void)printf("floor (coarse clock + CAS): %.2f ns\n", f->floor_ns);
+	if (f->load > 1)
+		(void)printf(
+		    "others use the processors (load %.1f): contended and parallel need two "
+		    "of them\n",
+		    f->load);
+	(void)printf("\n");
 	(void)printf("%-13s %9s %9s %8s %9s  %-17s %s\n", "", "ns", "base ns", "ratio", "to reach",
 	    "rounds min..max", "what");
 	for (size_t i = 0; i < NROWS; i++) {
@@ -298,7 +305,7 @@ print_json(const struct result *results, const struct figures *f, bool sizes)
 {
 	const char *comma = "";
 
-	(void)printf("{\"floor_ns\":%.3f", f->floor_ns);
+	(void)printf("{\"floor_ns\":%.3f,\"load\":%.2f", f->floor_ns, f->load);
 	print_member(results, "ratios", get_ratio);
 	print_member(results, "ns", get_ns);
 	print_member(results, "base_ns", get_base);
@@ -365,6 +372,7 @@ main(int argc, char **argv)
 	}
 	sizes = sizes || !named;
 	main_pid = getpid();
+	(void)getloadavg(&f.load, 1);
 	(void)atexit(stop_all);
 	(void)signal(SIGINT, on_signal);
 	(void)signal(SIGTERM, on_signal);

@@ -3,9 +3,9 @@
  *
  * Everything is called through libration.so with ration.h alone, as a user's program
  * does; rationd makes the segments.  A row is measured in interleaved rounds: in each
- * one its own time and, right before it, that of what it is compared with.  What counts is
- * the median of the rounds' ratios: another program that takes the processor for a
- * while spoils one round, not the figure.
+ * one its own time and, right before it, that of what it is compared with; each the fastest
+ * of a few bursts of milliseconds.  What counts is the median of the rounds' ratios: another
+ * program that takes the processor for a while spoils a burst or a round, not the figure.
  */
 #ifndef TESTS_BENCH_H
 #define TESTS_BENCH_H
@@ -19,6 +19,7 @@
 
 #define LIVE_KEYS 1000000u
 #define KEY_BYTES 24u
+#define BURSTS 4u
 
 /* ---- bench_instance.c: a rationd in a directory of its own ---- */
 

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BATCH 500000u
+#define BATCH 200000u
 
 /* Kept: the compiler must not drop what nobody else reads. */
 static inline void
@@ -22,8 +22,8 @@ keep(uint64_t x)
 	__asm__ volatile("" ::"r"(x) : "memory");
 }
 
-double
-floor_ns(void)
+static double
+floor_burst(void)
 {
 	static alignas(64) _Atomic uint64_t word;
 	uint64_t begin = now_ns();
@@ -39,8 +39,8 @@ floor_ns(void)
 	return (double)(now_ns() - begin) / BATCH;
 }
 
-double
-precise_ns(void)
+static double
+precise_burst(void)
 {
 	uint64_t begin = now_ns();
 
@@ -53,6 +53,31 @@ precise_ns(void)
 	return (double)(now_ns() - begin) / BATCH;
 }
 
+static double
+fastest(double (*burst)(void))
+{
+	double best = burst();
+
+	for (unsigned i = 1; i < BURSTS; i++) {
+		double ns = burst();
+
+		best = ns < best ? ns : best;
+	}
+	return best;
+}
+
+double
+floor_ns(void)
+{
+	return fastest(floor_burst);
+}
+
+double
+precise_ns(void)
+{
+	return fastest(precise_burst);
+}
+
 /* What a service reads of a decision to answer with. */
 static inline void
 read_decision(const ration_decision_t *d)
@@ -61,7 +86,7 @@ read_decision(const ration_decision_t *d)
 }
 
 static double
-handle_ns(ration_t *r, ration_key_t *k, int expected)
+handle_burst(ration_t *r, ration_key_t *k, int expected)
 {
 	ration_decision_t d = RATION_DECISION_INIT;
 	uint64_t begin = now_ns();
@@ -74,6 +99,19 @@ handle_ns(ration_t *r, ration_key_t *k, int expected)
 		read_decision(&d);
 	}
 	return (double)(now_ns() - begin) / BATCH;
+}
+
+static double
+handle_ns(ration_t *r, ration_key_t *k, int expected)
+{
+	double best = handle_burst(r, k, expected);
+
+	for (unsigned i = 1; i < BURSTS; i++) {
+		double ns = handle_burst(r, k, expected);
+
+		best = ns < best ? ns : best;
+	}
+	return best;
 }
 
 static ration_key_t
@@ -96,7 +134,7 @@ resolved_ns(struct bench *b)
 }
 
 static double
-named_ns(ration_t *r, const char *limit, const char *key, uint64_t span_ns)
+named_burst(ration_t *r, const char *limit, const char *key, uint64_t span_ns)
 {
 	ration_decision_t d = RATION_DECISION_INIT;
 	uint64_t begin = now_ns(), n = 0;
@@ -112,6 +150,20 @@ named_ns(ration_t *r, const char *limit, const char *key, uint64_t span_ns)
 		n += BATCH;
 	} while (now_ns() - begin < span_ns);
 	return (double)(now_ns() - begin) / (double)n;
+}
+
+/* With a span it is all of it that counts, not its fastest part. */
+static double
+named_ns(ration_t *r, const char *limit, const char *key, uint64_t span_ns)
+{
+	double best = named_burst(r, limit, key, span_ns);
+
+	for (unsigned i = 1; i < BURSTS && span_ns == 0; i++) {
+		double ns = named_burst(r, limit, key, 0);
+
+		best = ns < best ? ns : best;
+	}
+	return best;
 }
 
 double

@@ -22,6 +22,7 @@ struct arena {
 	struct {
 		alignas(64) _Atomic uint64_t word;
 		alignas(64) double per_ns; /* operations a ns */
+		double share;              /* of a processor that it had */
 	} of[2];
 };
 
@@ -70,11 +71,20 @@ work(struct bench *b, enum work what, _Atomic uint64_t *word, ration_key_t *k)
 	return n;
 }
 
+static uint64_t
+cpu_ns(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 static void __attribute__((noreturn))
 worker(struct bench *b, enum work what, unsigned i, bool shared)
 {
 	_Atomic uint64_t *word = &arena->of[shared ? 0 : i].word;
-	uint64_t begin, n;
+	uint64_t begin, cpu, n;
 	char name[32];
 	ration_key_t k;
 
@@ -86,16 +96,23 @@ worker(struct bench *b, enum work what, unsigned i, bool shared)
 	while (atomic_load(&arena->go) == 0)
 		;
 	begin = now_ns();
+	cpu = cpu_ns();
 	n = work(b, what, word, &k);
-	arena->of[i].per_ns = (double)n / (double)(now_ns() - begin);
+	cpu = cpu_ns() - cpu;
+	begin = now_ns() - begin;
+	arena->of[i].per_ns = (double)n / (double)begin;
+	arena->of[i].share = (double)cpu / (double)begin;
 	_exit(0);
 }
 
-/* Operations a ns of `count` processes together. */
+/*
+ * Operations a ns of `count` processes together.  *share: what the one that had least of a
+ * processor had; they were at it at the same time if that is nearly 1.
+ */
 static double
-together(struct bench *b, enum work what, unsigned count, bool shared)
+together_once(struct bench *b, enum work what, unsigned count, bool shared, double *share)
 {
-	struct timespec span = { 0, b->quick ? 30000000 : 60000000 }, bit = { 0, 100000 };
+	struct timespec span = { 0, b->quick ? 10000000 : 20000000 }, bit = { 0, 100000 };
 	double sum = 0;
 	int status;
 
@@ -124,7 +141,29 @@ together(struct bench *b, enum work what, unsigned count, bool shared)
 			bench_fail("a process of a pair failed");
 		sum += arena->of[i].per_ns;
 	}
+	*share = 1;
+	for (unsigned i = 0; i < count; i++) {
+		if (arena->of[i].share < *share)
+			*share = arena->of[i].share;
+	}
 	return sum;
+}
+
+/* Of a few spans the one that others disturbed least. */
+static double
+together(struct bench *b, enum work what, unsigned count, bool shared)
+{
+	double best = 0, most = 0;
+
+	for (unsigned i = 0; i < 4 * BURSTS && most < 0.98; i++) {
+		double share, per_ns = together_once(b, what, count, shared, &share);
+
+		if (share > most) {
+			most = share;
+			best = per_ns;
+		}
+	}
+	return best;
 }
 
 void
