@@ -188,6 +188,9 @@ check_end(const struct rate *r, bool exact)
 	} else {
 		(void)world_drain("a", 20);
 	}
+	/* What never expires is never another's. */
+	if (r->oracle == NONE)
+		check_used("b");
 	(void)world_drain("b", 20);
 	check_oracle("a", r);
 	check_oracle("b", rate_b != NULL ? rate_b : r);
@@ -495,6 +498,8 @@ test_window(void **state)
 	static const struct scene scenes[] = {
 		{ "acquire, window passes", DO_ACQUIRE, "a", 2, window_passes, 39, false },
 		{ "peek, window passes", DO_PEEK, "a", 2, window_passes, 13, false },
+		/* Refused at first: stopped after it read the precise clock. */
+		{ "refused, window passes", DO_ACQUIRE, "a", 4, window_passes, 39, false },
 	};
 	char text[512];
 
@@ -507,7 +512,7 @@ test_window(void **state)
 		world_open(4, yaml, true);
 		assert_int_equal(world_acquire(&wd.who[1], "a", 2), 1);
 		world_save();
-		for (unsigned n = 0; n < 2; n++)
+		for (unsigned n = 0; n < 3; n++)
 			each_step(&scenes[n], &rates[i], NULL);
 		world_close();
 	}
@@ -537,7 +542,8 @@ each_pair(const struct rate *r, void (*first)(void), void (*then)(void), bool ex
 					fate_of(&second, false);
 				fate_of(&victim, fate == 2 || fate == 4);
 				fate_of(&second, fate == 3 || fate == 4);
-				sweep_killed = victim.what == DO_SWEEP && !victim.done;
+				sweep_killed = (victim.what == DO_SWEEP && !victim.done) ||
+				    (second.what == DO_SWEEP && !second.done);
 				check_end(r, exact);
 			}
 	}
@@ -826,6 +832,18 @@ second_takes(void)
 }
 
 static void
+first_takes(void)
+{
+	task_start(&victim, DO_ACQUIRE, &wd.who[0], "a", 2);
+}
+
+static void
+second_sweeps(void)
+{
+	task_start(&second, DO_SWEEP, &wd.who[1], "a", 0);
+}
+
+static void
 test_sweeper(void **state)
 {
 	char text[512];
@@ -844,6 +862,8 @@ test_sweeper(void **state)
 		world_save();
 		at.scene = "sweeper and caller of the key";
 		each_pair(&rates[i], first_sweeps, second_takes, false, 5);
+		at.scene = "caller and sweeper of the key";
+		each_pair(&rates[i], first_takes, second_sweeps, false, 5);
 		at.scene = "sweeper and caller of another key";
 		each_pair(&rates[i], first_sweeps, second_adds_b, false, 5);
 		world_close();
