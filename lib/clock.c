@@ -55,14 +55,21 @@ namespace_offset(void)
 	return (int64_t)(s * 1000000000LL + ns);
 }
 
-/* BOOTTIME - MONOTONIC, both precise: the coarse clock plus this never runs ahead. */
+/*
+ * BOOTTIME - MONOTONIC, both precise: the coarse clock plus this never runs ahead.
+ *
+ * Real time is compared with BOOTTIME by readings of its own, before: of a suspend in here, or
+ * while another thread is in here, this offset knows or it does not, but the difference
+ * is the same as before, so that clock_moved() finds out.
+ */
 static void
 refresh(struct clock *c)
 {
+	int64_t ns = atomic_load_explicit(&c->namespace_ns, memory_order_relaxed);
+	int64_t real = read_ns(CLOCK_REALTIME) - (read_ns(CLOCK_BOOTTIME) - ns);
 	int64_t mono = read_ns(CLOCK_MONOTONIC);
 	int64_t boot = read_ns(CLOCK_BOOTTIME);
 	int64_t again = read_ns(CLOCK_MONOTONIC);
-	int64_t ns = atomic_load_explicit(&c->namespace_ns, memory_order_relaxed);
 
 	/* A caller stopped between the readings would see an offset too large. */
 	for (int i = 0; i < 10 && again - mono > 1000000; i++) {
@@ -71,11 +78,7 @@ refresh(struct clock *c)
 		again = read_ns(CLOCK_MONOTONIC);
 	}
 	atomic_store_explicit(&c->offset_ns, boot - again - ns, memory_order_relaxed);
-	mono = read_ns(CLOCK_MONOTONIC_COARSE);
-	atomic_store_explicit(
-	    &c->real_ns, read_ns(CLOCK_REALTIME_COARSE) - mono, memory_order_relaxed);
-	if (c->fake == NULL)
-		atomic_store_explicit(&c->seen_ns, (uint64_t)mono, memory_order_relaxed);
+	atomic_store_explicit(&c->real_ns, real, memory_order_relaxed);
 }
 
 void
@@ -112,12 +115,13 @@ clock_fake(struct clock *c, uint64_t (*fake)(void *arg), void *arg)
 uint64_t __attribute__((noinline))
 clock_moved(struct clock *c, const struct policy_head *p, int64_t mono)
 {
-	int64_t real, change;
+	int64_t change;
 
 	if (c->fake != NULL)
 		return shifted((int64_t)(c->fake(c->fake_arg) - c->fake_lag_ns), p);
-	real = read_ns(CLOCK_REALTIME_COARSE) - mono;
-	change = real - atomic_load_explicit(&c->real_ns, memory_order_relaxed);
+	change = read_ns(CLOCK_REALTIME_COARSE) - mono
+	    - atomic_load_explicit(&c->offset_ns, memory_order_relaxed)
+	    - atomic_load_explicit(&c->real_ns, memory_order_relaxed);
 	if (change > STEP_NS || change < -STEP_NS) {
 		atomic_fetch_add_explicit(&c->steps, 1, memory_order_relaxed);
 		refresh(c);

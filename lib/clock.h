@@ -21,7 +21,7 @@
 
 struct clock {
 	_Atomic int64_t offset_ns;     /* BOOTTIME (initial namespace) - coarse monotonic */
-	_Atomic int64_t real_ns;       /* coarse real time - coarse monotonic */
+	_Atomic int64_t real_ns;       /* real time - BOOTTIME (initial namespace) */
 	_Atomic uint64_t seen_ns;      /* coarse monotonic at the last look */
 	_Atomic int64_t namespace_ns;  /* this namespace's BOOTTIME - the initial one's */
 	_Atomic uint32_t steps;        /* suspends and clock steps noticed */
