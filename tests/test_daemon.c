@@ -4,6 +4,7 @@
  */
 #include "server.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -1269,6 +1270,71 @@ test_dormant_many(void **state)
 	json_decref(ok(s, "set", "{'limit':'slow','rates':'7/24h'}"));
 }
 
+static unsigned
+descriptors(pid_t pid)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *d;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	d = opendir(path);
+	assert_non_null(d);
+	while (readdir(d) != NULL)
+		n++;
+	(void)closedir(d);
+	return n;
+}
+
+/* What is done over and over, and goes wrong over and over, leaves nothing behind. */
+static void
+rounds(struct server *s, int n)
+{
+	for (int i = 0; i < n; i++) {
+		int fd = dial(s);
+
+		put_large(s, "slow: 5/24h", 3000 + i % 2);
+		assert_int_equal(code(call_fd(fd, "reload", "{'dry_run':true}")), 0);
+		assert_int_equal(code(call_fd(fd, "reload", NULL)), 0);
+		assert_int_equal(code(call_fd(fd, "set", "{'limit':'slow','rates':'x'}")), -32003);
+		assert_int_equal(code(call_fd(fd, "set", "{'limit':'slow','rates':'9/d'}")), 0);
+		assert_int_equal(code(call_fd(fd, "set",
+				     "{'limit':'slow','rates':'9/d',"
+				     "'expect':0}")),
+		    -32002);
+		assert_int_equal(code(call_fd(fd, "unset", "{'limit':'slow'}")), 0);
+		assert_int_equal(code(call_fd(fd, "unset", "{'limit':'slow'}")), -32004);
+		assert_int_equal(code(call_fd(fd, "reset", "{'limit':'slow','key':'x'}")), -32004);
+		assert_int_equal(code(call_fd(fd, "audit", NULL)), 0);
+		assert_int_equal(code(call_fd(fd, "diff_yaml", NULL)), 0);
+		assert_int_equal(code(call_fd(fd, "watch", NULL)), 0);
+		put_file(s, "ration.yaml", "limits: {slow: 1/parsec}\n");
+		assert_true(put(fd, "{\"jsonrpc\":\"2.0\",\"method\":\"reload\"}\nhalf", 43));
+		(void)close(fd);
+		s->len = 0; /* the log is only waited for */
+	}
+}
+
+static void
+test_no_growth(void **state)
+{
+	struct server *s = *state;
+	unsigned files;
+	long kb;
+
+	start(s);
+	rounds(s, 20);
+	assert_int_equal(number(s, "status", "changes"), 0);
+	files = descriptors(s->pid);
+	kb = resident_kb(s->pid);
+	rounds(s, 60);
+	assert_int_equal(number(s, "status", "changes"), 0);
+	print_message("%u descriptors, then %u; %ld kB, then %ld\n", files, descriptors(s->pid), kb,
+	    resident_kb(s->pid));
+	assert_int_equal(descriptors(s->pid), files);
+	assert_true(resident_kb(s->pid) < kb + 2048);
+}
+
 /* ---- durability ---- */
 
 /* The trail is cut at its end, with the next entry. */
@@ -1443,6 +1509,7 @@ main(int argc, char **argv)
 		T(test_dormant),
 		T(test_dormant_many),
 		T(test_audit_pruned),
+		T(test_no_growth),
 		T(test_hostile_keys),
 		T(test_kill_loop),
 		T(test_not_durable),
