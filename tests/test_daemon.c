@@ -1342,6 +1342,8 @@ static void
 test_audit_pruned(void **state)
 {
 	struct server *s = *state;
+	char batch[8192];
+	int fd, n = 0;
 	json_t *j;
 
 	start(s);
@@ -1356,6 +1358,20 @@ test_audit_pruned(void **state)
 	assert_int_equal(json_integer_value(json_object_get(
 			     json_array_get(json_object_get(j, "entries"), 0), "id")),
 	    100501);
+	json_decref(j);
+	/* A batch of long answers is cut off. */
+	fd = dial(s);
+	for (int i = 0; i < 64; i++)
+		n += snprintf(batch + n, sizeof(batch) - (size_t)n,
+		    "%c{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"audit\",\"params\":"
+		    "{\"limit_n\":1000}}",
+		    i == 0 ? '[' : ',');
+	assert_true(put(fd, batch, (size_t)n) && put(fd, "]\n", 2));
+	j = get(fd);
+	(void)close(fd);
+	assert_int_equal(json_array_size(j), 64);
+	assert_non_null(json_object_get(json_array_get(j, 0), "result"));
+	assert_int_equal(code(json_incref(json_array_get(j, 63))), -32600);
 	json_decref(j);
 	assert_int_equal(stop(s, SIGTERM), 0);
 	/* Fails where the count is another. */
