@@ -202,34 +202,38 @@ put(int fd, const void *bytes, size_t n)
 	return true;
 }
 
-/* A line as JSON, NULL: the connection ended.  Byte by byte: nothing is read too far. */
+/* Peeked at first, so that nothing is read beyond the line. */
 json_t *
 get(int fd)
 {
 	int64_t end = mono_ms() + WAIT_MS;
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	size_t n = 0, cap = 4096;
-	char *line = malloc(cap);
+	size_t n = 0, cap = 0;
+	char *line = NULL, *newline = NULL;
 	json_t *j = NULL;
-	char ch;
 
-	assert_non_null(line);
-	for (;;) {
-		if (poll(&p, 1, (int)(end - mono_ms())) != 1)
-			fail_msg("no answer");
-		if (recv(fd, &ch, 1, 0) != 1)
-			break;
-		if (ch == '\n') {
-			j = json_loadb(line, n, 0, NULL);
-			assert_non_null(j);
-			break;
-		}
-		if (n == cap) {
-			cap *= 2;
+	while (newline == NULL) {
+		ssize_t some;
+
+		if (cap - n < 65536) {
+			cap = 2 * cap + 65536;
 			line = realloc(line, cap);
 			assert_non_null(line);
 		}
-		line[n++] = ch;
+		if (poll(&p, 1, (int)(end - mono_ms())) != 1)
+			fail_msg("no answer");
+		some = recv(fd, line + n, cap - n, MSG_PEEK);
+		if (some <= 0)
+			break;
+		newline = memchr(line + n, '\n', (size_t)some);
+		if (newline != NULL)
+			some = newline + 1 - (line + n);
+		assert_int_equal(recv(fd, line + n, (size_t)some, 0), some);
+		n += (size_t)some;
+	}
+	if (newline != NULL) {
+		j = json_loadb(line, n - 1, 0, NULL);
+		assert_non_null(j);
 	}
 	free(line);
 	return j;

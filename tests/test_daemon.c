@@ -1331,7 +1331,8 @@ test_no_growth(void **state)
 	assert_int_equal(number(s, "status", "changes"), 0);
 	print_message("%u descriptors, then %u; %ld kB, then %ld\n", files, descriptors(s->pid), kb,
 	    resident_kb(s->pid));
-	assert_int_equal(descriptors(s->pid), files);
+	/* Some of the last connections may not be closed yet; 60 rounds would leave 60. */
+	assert_true(descriptors(s->pid) < files + 20);
 	assert_true(resident_kb(s->pid) < kb + 2048);
 }
 
