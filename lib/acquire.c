@@ -142,12 +142,14 @@ name_is(const struct policy_area *a, uint32_t id, const char *limit)
 	l = (const struct limit_def *)(const void *)((const char *)a + a->limits) + id;
 	if (UNLIKELY(l->name >= a->strings_bytes))
 		return false;
+	/* It ends in the page of zeros behind the areas at the latest (segment.c). */
 	name = (const char *)a + a->strings + l->name;
-	for (const char *end = name + RATION_NAME_MAX; *name == *limit; name++, limit++)
+	while (*name == *limit) {
 		if (*name == '\0')
 			return true;
-		else if (UNLIKELY(name == end))
-			return false;
+		name++;
+		limit++;
+	}
 	return false;
 }
 
@@ -172,7 +174,7 @@ hint_holds(struct plain *p, const struct policy_area *a, uint64_t place, uint64_
 	if (UNLIKELY(!name_is(a, LINK_LIMIT(link), limit)))
 		return false;
 	p->slot = n;
-	p->birth = STATE_BIRTH(state);
+	p->state = state;
 	p->at = s;
 	return true;
 }
@@ -201,7 +203,7 @@ keyed_any(ration_t *r, const struct segment *seg, const char *limit, const unsig
 		return LONG_WAY;
 	if (hint_holds(&p, ref.area, place, h, limit, &words, len)) {
 		f.slot = p.slot;
-		f.birth = p.birth;
+		f.birth = STATE_BIRTH(p.state);
 	} else {
 		if (HINT_FITS(place, seg, h))
 			ident_hash(seg, &id);

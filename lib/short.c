@@ -163,7 +163,7 @@ plain_any(struct ration *h, const struct segment *seg, uint64_t now, uint64_t pl
 	uint32_t limit;
 
 	p.slot = place & UINT32_MAX;
-	p.birth = place >> 32;
+	p.state = STATE_WORD(place >> 32, UINT64_C(0), ST_LIVE);
 	if (!plain_rules(&p, s, &rs))
 		return LONG_WAY;
 	if (rs->nrates != 1) {
@@ -183,7 +183,7 @@ plain_any(struct ration *h, const struct segment *seg, uint64_t now, uint64_t pl
 		return LONG_WAY;
 	}
 	*word = (uint64_t)(uintptr_t)st.word;
-	if (!plain_intact(&p) || !plain_charge(s, p.birth, &st, r.units, cost))
+	if (!plain_intact(&p) || !plain_charge(s, place >> 32, &st, r.units, cost))
 		return LONG_WAY;
 	if (d == NULL)
 		return RATION_ADMITTED;

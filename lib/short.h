@@ -135,7 +135,7 @@ struct plain {
 	uint64_t policy_word;
 	const struct policy_area *area;
 	uint64_t slot;
-	uint64_t birth;
+	uint64_t state; /* the slot's, LIVE, when it was found: the short way compares all of it */
 	word_t *at;   /* the slot's words */
 	word_t *word; /* guess: the ring word of a single rate's current sub-window */
 };
@@ -159,7 +159,7 @@ plain_start(struct ration *h, const struct segment *seg, uint64_t now)
 	p.policy_word = word_load(&seg->policy->word);
 	p.area = seg->areas[POLICY_CURRENT(p.policy_word) & 1];
 	p.slot = 0;
-	p.birth = 0;
+	p.state = 0;
 	p.at = NULL;
 	p.word = NULL;
 	return p;
@@ -175,18 +175,23 @@ plain_head(ration_decision_t *d, const struct plain *p, uint32_t limit, unsigned
 	    two32(p->seg->id, limit));
 }
 
+SHORT void
+plain_receipt(const struct plain *p, const struct sub *sub, uint64_t tag, uint64_t conv, unsigned i,
+    uint64_t cost, ration_receipt_t *rc)
+{
+	store_pair(rc, WHERE(tag, CONV_COUNT(conv), i, sub->epoch % RING_WORDS),
+	    two32(p->slot, STATE_BIRTH(p->state)));
+	rc->units = cost;
+}
+
 /* Rate i, shown at place `at` of the decision; before: what its word held. */
 SHORT void
 plain_report(const struct plain *p, const struct figures *f, uint64_t units,
     const struct sub *sub, uint64_t tag, uint64_t conv, uint64_t used, unsigned i, unsigned at,
     uint64_t cost, ration_decision_t *d)
 {
-	ration_receipt_t *rc = &d->receipts[i];
-
 	plain_rate(&d->rates[at], f, units, used, sub);
-	store_pair(rc, WHERE(tag, CONV_COUNT(conv), i, sub->epoch % RING_WORDS),
-	    two32(p->slot, p->birth));
-	rc->units = cost;
+	plain_receipt(p, sub, tag, conv, i, cost, &d->receipts[i]);
 }
 
 SHORT int64_t
@@ -297,12 +302,12 @@ plain_two(const struct plain *p, const struct ruleset *rs, uint64_t cost, ration
 	left0 = units0 - a.sum - (a.old ^ a.tag) - cost;
 	left1 = units1 - b.sum - (b.old ^ b.tag) - cost;
 	if (UNLIKELY(((a.old ^ a.tag) | (b.old ^ b.tag)) >> 30 != 0 || left0 > units0
-		|| left1 > units1 || !plain_intact(p) || !place_kept(p->at, p->birth)))
+		|| left1 > units1 || !plain_intact(p) || word_load(&p->at[SLOT_STATE]) != p->state))
 		return LONG_WAY;
 	if (UNLIKELY(!word_cas(a.word, a.old, a.old + cost)))
 		return LONG_WAY;
 	if (UNLIKELY(!word_cas(b.word, b.old, b.old + cost)))
-		return plain_undo(p->seg, PLACE(p->slot, p->birth), a.tag,
+		return plain_undo(p->seg, PLACE(p->slot, STATE_BIRTH(p->state)), a.tag,
 		    a.conv << 8 | a.sub.epoch % RING_WORDS, cost);
 	if (d == NULL)
 		return RATION_ADMITTED;
@@ -324,10 +329,8 @@ plain_one(const struct plain *p, uint64_t cost, ration_decision_t *d)
 	word_t *cell = p->at + SLOT_CELLS, *w = p->word;
 	const struct ruleset *rs;
 	const struct rate_def *r;
-	struct figures f;
 	struct plain_step st;
 	uint64_t used, units;
-	uint32_t limit;
 
 	st.old = word_load(w);
 	if (UNLIKELY(!plain_rules(p, p->at, &rs)))
@@ -337,13 +340,18 @@ plain_one(const struct plain *p, uint64_t cost, ration_decision_t *d)
 	r = &rs->rates[0];
 	if (UNLIKELY(rs->nrates != 1 || !plain_step(p, cell, r, &st)))
 		return LONG_WAY;
-	/* All that is taken from the policy is taken before plain_intact(). */
-	f = figures_of(r);
+	/*
+	 * All that is taken from the policy is taken before plain_intact(): where it is to
+	 * go, or in registers.
+	 */
 	units = r->units;
-	limit = rs->limit;
+	if (LIKELY(d != NULL)) {
+		memcpy(&d->limit_units, r, offsetof(struct rate_def, shape));
+		d->limit_id[0] = rs->limit;
+	}
 	if (UNLIKELY((st.old ^ st.tag) >> 30 != 0
 		|| w != &cell[CELL_RING + st.sub.epoch % RING_WORDS] || !plain_intact(p)
-		|| !place_kept(p->at, p->birth)))
+		|| word_load(&p->at[SLOT_STATE]) != p->state))
 		return st.sum + cost > units ? OVER : LONG_WAY;
 	used = (st.old ^ st.tag) + st.sum + cost;
 	if (UNLIKELY(used > units))
@@ -351,10 +359,16 @@ plain_one(const struct plain *p, uint64_t cost, ration_decision_t *d)
 	if (UNLIKELY(!word_cas(w, st.old, st.old + cost)))
 		return LONG_WAY;
 	if (d != NULL) {
-		int64_t real_ns = plain_real(p);
-
-		plain_head(d, p, limit, 1, cost, real_ns);
-		plain_report(p, &f, units, &st.sub, st.tag, st.conv, used, 0, 0, cost, d);
+		store_pair(d, two32(sizeof(*d), RATION_ADMITTED), two32(0, 1 | 1 << 16));
+		store_pair(&d->cost, cost, (p->now + (uint64_t)plain_real(p)) / 1000000000u);
+		d->retry_after = 0;
+		d->policy_version = POLICY_CURRENT(p->policy_word);
+		d->segment_id = p->seg->id;
+		store_pair(&d->used, used, units - used);
+		store_pair(&d->reset_at, (uint64_t)st.sub.reset, 0);
+		if (UNLIKELY(used >= units / 2))
+			d->level = decision_level(used, units);
+		plain_receipt(p, &st.sub, st.tag, st.conv, 0, cost, &d->receipts[0]);
 	}
 	return RATION_ADMITTED;
 }
