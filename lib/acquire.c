@@ -211,6 +211,9 @@ keyed_any(ration_t *r, const struct segment *seg, const char *limit, const unsig
 		    || STATE_ST(word_load(&segment_slot(seg, f.slot)[SLOT_STATE])) != ST_LIVE)
 			return LONG_WAY;
 	}
+	/* Names were compared: they were the policy's. */
+	if (!policy_intact(&ref))
+		return LONG_WAY;
 	verdict = plain_any(r, seg, now, PLACE(f.slot, f.birth), cost, d, &word);
 	if (word == 0)
 		word = (uint64_t)(uintptr_t)(slot_cell(seg, f.slot, 0) + CELL_RING);

@@ -313,12 +313,15 @@ look_wide(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, str
 	w = word_load(ring_word(x, cell, l->word));
 	l->old = w;
 	l->units = 0;
-	/* A closed word of this period: a converter closed it too late (see layout.h). */
-	if ((w & ~WIDE_MAX) == l->tag
-	    || (word_kind(w) == W_CLOSED && CLOSED_OF(l->tag | WIDE_UNITS(w)) == w))
+	if ((w & ~WIDE_MAX) == l->tag) {
 		l->units = WIDE_UNITS(w);
-	else if (x->writable && is_ahead(w, l->tag))
+	} else if (word_kind(w) == W_CLOSED && CLOSED_OF(l->tag | WIDE_UNITS(w)) == w) {
+		if (x->writable)
+			return cell_reopen(x, cell, r);
+		l->units = WIDE_UNITS(w);
+	} else if (x->writable && is_ahead(w, l->tag)) {
 		return ahead_of_us(x, cell, l->word, w);
+	}
 	l->used = l->units;
 	return LOOK_FITS;
 }
@@ -334,9 +337,11 @@ look_bucket(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, u
 
 	l->word = 0;
 	l->old = w;
+	if (word_kind(w) == W_TATX && x->writable)
+		return cell_reopen(x, cell, r);
 	if (word_kind(w) == W_TAT)
 		tat = tat_near(w & TAT_MASK, now);
-	else if (word_kind(w) == W_TATX) /* closed too late by a converter */
+	else if (word_kind(w) == W_TATX)
 		tat = tat_near((w & (TAT_MASK >> 1)) << 1, now);
 	if (tat > now && tat - now > TAT_AHEAD_MAX) {
 		if (x->writable)
@@ -483,8 +488,6 @@ cell_charge(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, u
 			return word_cas(p, l->old, l->old + cost);
 		if (!in_life(x))
 			return false;
-		if (l->units != 0) /* the period's own word, closed too late */
-			return word_cas(p, l->old, l->tag | (l->units + cost));
 		return replace(x, cell, l->word, l->old, l->tag | cost);
 	case RATION_BUCKET:
 		if (!in_life(x) || !bucket_period(x, cell, r, l) || !word_cas(p, l->old, l->tag))

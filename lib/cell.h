@@ -103,6 +103,12 @@ bool cell_retire(const struct cell_ctx *x, unsigned cell, uint64_t idle_ns);
  */
 enum look_result cell_convert(
     const struct cell_ctx *x, unsigned cell, const struct rate_def *r, bool reset);
+/*
+ * The cell has r's shape, but its word was closed: by a converter who was stopped for a whole
+ * conversion.  Convert it once more: a charge must not start from a closed word, which
+ * the next conversion would find closed already.
+ */
+enum look_result cell_reopen(const struct cell_ctx *x, unsigned cell, const struct rate_def *r);
 /* Units used at x's time by a settled or frozen cell of the shape that its conv names. */
 uint64_t cell_used(const struct cell_ctx *x, unsigned cell, uint64_t conv);
 

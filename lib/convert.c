@@ -495,8 +495,10 @@ converted_later(const struct cell_ctx *x, uint64_t conv)
 	return true;
 }
 
-enum look_result
-cell_convert(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, bool reset)
+/* stage: CONV_FREEZE or CONV_RESET; anew: also if the cell has this shape already. */
+static enum look_result
+convert(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, enum conv_stage stage,
+    bool anew)
 {
 	struct conversion v = conversion_of(x, cell);
 	word_t *p = &v.base[CELL_CONV];
@@ -518,15 +520,27 @@ cell_convert(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, 
 			continue;
 		}
 		if (CONV_SETTLED(conv) == r->shape
-		    && (!reset || CONV_COUNT(conv) == before)) {
+		    && (!anew || CONV_COUNT(conv) == before)) {
 			return LOOK_AGAIN;
 		}
-		next = CONV_WORD(fine_now(x) & FINE_MASK, CONV_COUNT(conv) + 1,
-		    reset ? CONV_RESET : CONV_FREEZE, CONV_SHAPE(conv));
+		next = CONV_WORD(
+		    fine_now(x) & FINE_MASK, CONV_COUNT(conv) + 1, stage, CONV_SHAPE(conv));
 		if (word_cas(p, conv, next)) {
 			before = CONV_COUNT(next);
 			word_count(&x->seg->head->conversions, 1);
 		}
 	}
 	return LOOK_AGAIN;
+}
+
+enum look_result
+cell_convert(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, bool reset)
+{
+	return convert(x, cell, r, reset ? CONV_RESET : CONV_FREEZE, reset);
+}
+
+enum look_result
+cell_reopen(const struct cell_ctx *x, unsigned cell, const struct rate_def *r)
+{
+	return convert(x, cell, r, CONV_FREEZE, true);
 }

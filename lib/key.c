@@ -64,7 +64,8 @@ key_refresh(const struct segment *seg, ration_key_t *k)
 	ident_hash(seg, &id);
 	k->segment_id = 0;
 	k->policy_word = 0;
-	if (policy_current(seg->policy, &p) && table_find_named(seg, &p, &id, &f)) {
+	if (policy_current(seg->policy, &p) && table_find_named(seg, &p, &id, &f)
+	    && policy_intact(&p)) {
 		k->segment_id = seg->id;
 		k->slot = (uint32_t)f.slot;
 		k->birth = (uint32_t)f.birth;

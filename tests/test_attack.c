@@ -349,6 +349,49 @@ test_first_epoch(void **state)
 	world_close();
 }
 
+/* A word that a late converter closed is opened by one more conversion, not by a charge. */
+static void
+closed(const char *yaml, uint64_t (*close)(uint64_t w))
+{
+	struct fixture f;
+	word_t *cell, *p = NULL;
+	uint64_t conv;
+
+	fixture_open(&f, yaml, 1);
+	assert_int_equal(take(f.r, "m", 1, 3), 3);
+	cell = slot_cell(&f.seg, 0, 0);
+	for (unsigned i = 0; i < RING_WORDS && p == NULL; i++)
+		if (close(word_load(&cell[CELL_RING + i])) != 0)
+			p = &cell[CELL_RING + i];
+	assert_non_null(p);
+	atomic_store(p, close(word_load(p)));
+	conv = word_load(&cell[CELL_CONV]);
+	assert_int_equal(take(f.r, "m", 1, 20), 2);
+	assert_int_equal(CONV_COUNT(word_load(&cell[CELL_CONV])), CONV_COUNT(conv) + 1);
+	fixture_close(&f);
+}
+
+static uint64_t
+close_wide(uint64_t w)
+{
+	return word_kind(w) == W_WIDE ? CLOSED_OF(w) : 0;
+}
+
+static uint64_t
+close_tat(uint64_t w)
+{
+	return word_kind(w) == W_TAT ? TATX_WORD(w & TAT_MASK) : 0;
+}
+
+static void
+test_closed(void **state)
+{
+	(void)state;
+	closed("limits: {m: 5/hour fixed}\n", close_wide);
+	closed("limits: {m: 5/month}\n", close_wide);
+	closed("limits: {m: 1/s burst 5}\n", close_tat);
+}
+
 /* A clock that was read before midnight, when an override ended, and is used after it. */
 struct late {
 	struct fixture f;
@@ -479,7 +522,7 @@ main(void)
 		cmocka_unit_test(test_bucket_refund), cmocka_unit_test(test_carry_much),
 		cmocka_unit_test(test_memo), cmocka_unit_test(test_figures),
 		cmocka_unit_test(test_figures_lost), cmocka_unit_test(test_first_epoch),
-		cmocka_unit_test(test_midnight), cmocka_unit_test(test_denied_no_slot),
+		cmocka_unit_test(test_closed), cmocka_unit_test(test_midnight), cmocka_unit_test(test_denied_no_slot),
 		cmocka_unit_test(test_astray) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
