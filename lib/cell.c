@@ -208,6 +208,16 @@ ahead_of_us(const struct cell_ctx *x, unsigned cell, unsigned i, uint64_t w)
 /* ---- sliding ---- */
 
 /*
+ * A word of the sub-window that it should be of, but of another conversion: a converter was
+ * stopped before he closed it, and four conversions later the same word stood there again.
+ */
+static enum look_result
+closed_late(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, uint64_t conv)
+{
+	return in_shape(x, cell, conv) ? cell_reopen(x, cell, r) : LOOK_AGAIN;
+}
+
+/*
  * Sum of the 15 sub-windows before e, each sealed.  LOOK_CLOCK: a word is ahead of our
  * time.
  */
@@ -236,6 +246,8 @@ seal_and_sum(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, 
 			}
 			if (!x->writable)
 				break;
+			if (UNLIKELY(NARROW_SAME(w, tag)))
+				return closed_late(x, cell, r, conv);
 			if (is_ahead(w, NARROW_TAG(c, tick)))
 				return ahead_of_us(x, cell, (unsigned)(j % RING_WORDS), w);
 			if (!in_life(x))
@@ -287,6 +299,8 @@ look_sliding(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, 
 		l->units = NARROW_UNITS(w);
 		if (x->writable)
 			return x->precise ? LOOK_AGAIN : LOOK_CLOCK;
+	} else if (x->writable && NARROW_SAME(w, l->tag)) {
+		return closed_late(x, cell, r, conv);
 	} else if (x->writable && is_ahead(w, l->tag)) {
 		return ahead_of_us(x, cell, l->word, w);
 	}

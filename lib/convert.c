@@ -84,12 +84,11 @@ shape_zone(const struct policy_ref *p, uint32_t shape)
 
 /* ---- what is used ---- */
 
+/* Of whichever conversion a word is: G leaves none of an earlier one, but see cell_reopen(). */
 static uint64_t
-used_sliding(const struct conversion *v, uint64_t conv, uint64_t seconds)
+used_sliding(const struct conversion *v, uint64_t seconds)
 {
-	uint64_t sum = 0, c = CONV_COUNT(conv);
-	/* While it freezes: words of before, and those that are closed already. */
-	uint64_t before = c - (CONV_STAGE(conv) != CONV_DONE ? 1 : 0);
+	uint64_t sum = 0;
 	struct rate_def r;
 	uint64_t e;
 
@@ -98,8 +97,7 @@ used_sliding(const struct conversion *v, uint64_t conv, uint64_t seconds)
 	for (unsigned i = 0; i < RING_WORDS; i++) {
 		uint64_t w = word_load(&v->ring[i]), oldest;
 
-		if (word_kind(w) != W_NARROW
-		    || ((w >> 61 & 3) != (c & 3) && (w >> 61 & 3) != (before & 3)))
+		if (word_kind(w) != W_NARROW)
 			continue;
 		oldest = e >= RING_WORDS - 1 ? (e - (RING_WORDS - 1)) * r.sub_ns : 0;
 		/* Ahead of it, not a year behind. */
@@ -175,7 +173,7 @@ used_now(const struct conversion *v, uint64_t conv)
 	uint64_t seconds = shape_seconds(CONV_SHAPE(conv), &kind), used = 0;
 
 	if (kind == RATION_SLIDING)
-		used = used_sliding(v, conv, seconds);
+		used = used_sliding(v, seconds);
 	else if (kind == RATION_FIXED || kind == RATION_DAY || kind == RATION_MONTH)
 		used = used_wide(v, CONV_SHAPE(conv));
 	else if (kind == RATION_BUCKET)

@@ -318,6 +318,9 @@ tick_past(uint64_t now, uint64_t t, uint64_t n)
 #define NARROW_TAG(conv, tick) (UINT64_C(1) << 63 | ((conv) & 3) << 61 | (tick) << 30)
 #define NARROW_CLOSED(w, conv) \
 	(((w) & ~(UINT64_C(3) << 61)) | ((conv) & 3) << 61 | NARROW_SEAL)
+/* Of the same sub-window, whichever conversion and seal */
+#define NARROW_SAME(w, tag) \
+	((((w) ^ (tag)) & ~(NARROW_MAX | NARROW_SEAL | UINT64_C(3) << 61)) == 0)
 #define NARROW_TICK(w) ((w) >> 30 & TICK_MASK)
 #define NARROW_UNITS(w) ((w) & NARROW_MAX)
 

@@ -221,6 +221,9 @@ static struct fixture *hooked;
 static long hook_left;
 static void (*hook_do)(struct fixture *f);
 
+static void hook_at(const char *where, const word_t *w);
+static void (*hook_next)(const char *where, const word_t *w) = hook_at;
+
 static void
 hook_at(const char *where, const word_t *w)
 {
@@ -230,7 +233,7 @@ hook_at(const char *where, const word_t *w)
 		return;
 	step_hook = NULL;
 	hook_do(hooked);
-	step_hook = hook_at;
+	step_hook = hook_next;
 }
 
 static ration_t *hook_other;
@@ -392,6 +395,87 @@ test_closed(void **state)
 	closed("limits: {m: 1/s burst 5}\n", close_tat);
 }
 
+static const char *const *pair;
+
+/* Four changes there and back while a converter stands before closing a word. */
+static void
+there_and_back(struct fixture *f)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		if (i != 0)
+			fixture_policy(f, pair[~i & 1]);
+		(void)ration_peek(hook_other, "x", "k", 1, NULL);
+	}
+}
+
+static jmp_buf killed;
+
+static void
+kill_next(const char *where, const word_t *w)
+{
+	(void)where;
+	(void)w;
+	longjmp(killed, 1);
+}
+
+/* ...and is killed right after it. */
+static void
+there_and_back_killed(struct fixture *f)
+{
+	there_and_back(f);
+	hook_next = kill_next;
+}
+
+static void
+four_changes(void)
+{
+	struct fixture f;
+	volatile uint64_t got, flight;
+	volatile bool done = false;
+
+	for (volatile long step = 0; step < 300 && !done; step++) {
+		fixture_open(&f, pair[0], 0);
+		atomic_store(&f.now, FIXTURE_START + 5 * S);
+		hook_other = fixture_handle(&f);
+		got = take(hook_other, "x", 1, 2);
+		fixture_policy(&f, pair[1]);
+		hooked = &f;
+		hook_left = step;
+		hook_do = there_and_back_killed;
+		hook_next = hook_at;
+		step_hook = hook_at;
+		flight = 1;
+		if (setjmp(killed) == 0) {
+			got += ration_acquire(f.r, "x", "k", 1, NULL) == RATION_ADMITTED;
+			flight = 0;
+		}
+		step_hook = NULL;
+		hook_next = hook_at;
+		done = hook_left >= 0;
+		got += take(hook_other, "x", 1, 20);
+		if (got + flight < 5 || got > 5)
+			print_error("stopped at %ld: %" PRIu64 " of 5\n", step, got);
+		assert_in_range(got + flight, 5, 5 + flight);
+		ration_close(hook_other);
+		fixture_close(&f);
+	}
+}
+
+static void
+test_four_changes(void **state)
+{
+	static const char *const pairs[][2] = { { "limits: {x: 5/hour}\n", "limits: {x: 5/2h}\n" },
+		{ "limits: {x: 5/hour fixed}\n", "limits: {x: 5/2h fixed}\n" },
+		{ "limits: {x: 5/month}\n", "limits: {x: 5/day}\n" },
+		{ "limits: {x: 1/h burst 5}\n", "limits: {x: 1/2h burst 5}\n" } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		pair = pairs[i];
+		four_changes();
+	}
+}
+
 /* A clock that was read before midnight, when an override ended, and is used after it. */
 struct late {
 	struct fixture f;
@@ -522,7 +606,7 @@ main(void)
 		cmocka_unit_test(test_bucket_refund), cmocka_unit_test(test_carry_much),
 		cmocka_unit_test(test_memo), cmocka_unit_test(test_figures),
 		cmocka_unit_test(test_figures_lost), cmocka_unit_test(test_first_epoch),
-		cmocka_unit_test(test_closed), cmocka_unit_test(test_midnight), cmocka_unit_test(test_denied_no_slot),
+		cmocka_unit_test(test_closed), cmocka_unit_test(test_four_changes), cmocka_unit_test(test_midnight), cmocka_unit_test(test_denied_no_slot),
 		cmocka_unit_test(test_astray) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
