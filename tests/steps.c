@@ -213,6 +213,8 @@ world_save(void)
 {
 	memcpy(wd.counters, wd.f.seg.head, wd.f.seg.bytes);
 	memcpy(wd.saved, wd.acked, sizeof(wd.saved));
+	for (unsigned i = 0; i < 4; i++)
+		memcpy(&wd.handle[i], wd.who[i].r, sizeof(wd.handle[i]));
 	wd.policy_word = word_load(&wd.f.seg.policy->word);
 	wd.saved_now = atomic_load(&wd.f.now);
 }
@@ -235,6 +237,8 @@ world_restore(void)
 		atomic_store(&wd.f.seg.policy->word, wd.policy_word);
 	}
 	atomic_store(&wd.f.now, wd.saved_now);
+	for (unsigned i = 0; i < 4; i++)
+		memcpy(wd.who[i].r, &wd.handle[i], sizeof(wd.handle[i]));
 	for (unsigned i = 0; i < KEYS; i++) {
 		copy_ledger(&wd.acked[i], &wd.saved[i]);
 		wd.in_flight[i] = 0;

@@ -51,6 +51,8 @@ bool task_run(struct task *t, long n);
 struct world {
 	struct fixture f;
 	struct actor who[4];
+	struct ration
+	    handle[4];     /* theirs as they were: what they have learnt is part of the state */
 	unsigned versions; /* policies to go through */
 	void *counters;    /* as they were at world_save() */
 	void *image[VERSIONS_MAX + 1];

@@ -65,7 +65,8 @@ static const char *
 policy(char *buf, size_t size, const struct rate *r, const char *more)
 {
 	(void)snprintf(buf, size,
-	    "table: {rates: 2, policy: 128KiB}\nlimits:\n  m: {rates: %s, when_full: deny}\n  other: 1000/min\n%s",
+	    "table: {rates: 2, policy: 128KiB}\nlimits:\n  m: {rates: %s, when_full: deny}\n  "
+	    "other: 1000/min\n%s",
 	    r->text, more);
 	return buf;
 }
@@ -327,6 +328,8 @@ test_recycled(void **state)
 				world_open(n == 1 ? 2 : 1, yaml, shared);
 				if (there || n == 2)
 					use_handle();
+				if (n == 0 && v == 3) /* the victim knows the key: the short way */
+					assert_int_equal(world_acquire(&wd.who[0], "a", 1), 1);
 				world_save();
 				each_step(&scenes[n], i == PER_MIN ? &nine : &rates[i],
 				    n == 2 ? prepare_handle : NULL);
@@ -344,12 +347,13 @@ test_recycled(void **state)
 static void
 test_recycled_at_once(void **state)
 {
-	static const char *const yaml[] = {
-		"table: {rates: 2, policy: 128KiB}\nlimits:\n  m: {rates: 5/hour, when_full: deny}\n"
-		"  other: 1000/hour\n",
-		"table: {rates: 2, policy: 128KiB}\nlimits:\n  m: {rates: [5/hour, 9/2h], when_full: deny}\n"
-		"  other: [1000/hour, 1000/2h]\n", NULL
-	};
+	static const char *const yaml[] = { "table: {rates: 2, policy: 128KiB}\nlimits:\n  m: "
+					    "{rates: 5/hour, when_full: deny}\n"
+					    "  other: 1000/hour\n",
+		"table: {rates: 2, policy: 128KiB}\nlimits:\n  m: {rates: [5/hour, 9/2h], "
+		"when_full: deny}\n"
+		"  other: [1000/hour, 1000/2h]\n",
+		NULL };
 	static const enum what calls[] = { DO_ACQUIRE, DO_KEY, DO_ALL };
 	bool done;
 
@@ -398,7 +402,8 @@ test_nothing_left(void **state)
 {
 	static const char *const yaml[] = {
 		"table: {rates: 2}\nlimits:\n  m: {rates: 5/min, when_full: deny}\n"
-		"  other: 1000/min\n", NULL
+		"  other: 1000/min\n",
+		NULL
 	};
 	unsigned denied = 0;
 	bool done;
@@ -408,7 +413,8 @@ test_nothing_left(void **state)
 	at.rate = "5/min";
 	at.fate = "resumed";
 	at.k2 = -1;
-	for (at.variant = 0; at.variant < 16; at.variant++) { /* the order is that of random slots */
+	for (at.variant = 0; at.variant < 16;
+	     at.variant++) { /* the order is that of random slots */
 		struct row row;
 
 		world_open(8, yaml, false);
@@ -509,12 +515,15 @@ test_window(void **state)
 
 		if (i == MONTH || i == OPEN)
 			continue;
-		world_open(4, yaml, true);
-		assert_int_equal(world_acquire(&wd.who[1], "a", 2), 1);
-		world_save();
-		for (unsigned n = 0; n < 3; n++)
-			each_step(&scenes[n], &rates[i], NULL);
-		world_close();
+		for (unsigned warm = 0; warm < 2; warm++) {
+			world_open(4, yaml, true);
+			assert_int_equal(world_acquire(&wd.who[1], "a", 1), 1);
+			assert_int_equal(world_acquire(&wd.who[warm ? 0 : 1], "a", 1), 1);
+			world_save();
+			for (unsigned n = 0; n < 3; n++)
+				each_step(&scenes[n], &rates[i], NULL);
+			world_close();
+		}
 	}
 }
 
@@ -678,7 +687,7 @@ static const struct rate roomy[] = {
 #define NROOMY (sizeof(roomy) / sizeof(roomy[0]))
 
 static void
-open_change(char text[3][512], unsigned from, unsigned to)
+open_change(char text[3][512], unsigned from, unsigned to, bool warm)
 {
 	const char *yaml[] = { policy(text[0], 512, &roomy[from], ""),
 		policy(text[1], 512, &roomy[to], ""), policy(text[2], 512, &roomy[from], ""),
@@ -687,7 +696,9 @@ open_change(char text[3][512], unsigned from, unsigned to)
 	at.rate = roomy[from].text;
 	at.then = roomy[to].text;
 	world_open(4, yaml, true);
-	assert_int_equal(world_acquire(&wd.who[1], "a", 3), 1);
+	assert_int_equal(world_acquire(&wd.who[1], "a", 2), 1);
+	/* warm: the victim knows the key and goes the short way. */
+	assert_int_equal(world_acquire(&wd.who[warm ? 0 : 1], "a", 1), 1);
 	world_save();
 }
 
@@ -701,11 +712,11 @@ test_change(void **state)
 	at.k2 = -1;
 	for (unsigned from = 0; from < NROOMY; from++)
 		for (unsigned to = 0; to < NROOMY; to++) {
-			if (from == to)
-				continue;
-			open_change(text, from, to);
-			each_step_converted(DO_ACQUIRE, 16);
-			world_close();
+			for (unsigned warm = 0; warm < 2 && from != to; warm++) {
+				open_change(text, from, to, warm);
+				each_step_converted(DO_ACQUIRE, 16);
+				world_close();
+			}
 		}
 	at.then = NULL;
 }
@@ -754,7 +765,12 @@ test_change_pairs(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
-		open_change(text, pairs[i][0], pairs[i][1]);
+		open_change(text, pairs[i][0], pairs[i][1], true);
+		at.scene = "old policy and converter, the short way";
+		pass_between = 0;
+		pair_converting(false, 5);
+		world_close();
+		open_change(text, pairs[i][0], pairs[i][1], false);
 		at.scene = "old policy and converter";
 		pass_between = 0;
 		pair_converting(false, 5);
@@ -780,7 +796,7 @@ test_reset(void **state)
 	for (unsigned i = 0; i < NROOMY; i++) {
 		bool end1 = false;
 
-		open_change(text, i, i == 0 ? 1 : 0);
+		open_change(text, i, i == 0 ? 1 : 0, true);
 		at.then = NULL;
 		for (at.k1 = 0; !end1; at.k1++)
 			for (unsigned fate = 0; fate < 3; fate++) {
@@ -857,7 +873,8 @@ test_sweeper(void **state)
 			continue;
 		at.rate = rates[i].text;
 		world_open(2, yaml, true);
-		assert_int_equal(world_acquire(&wd.who[1], "a", 2), 1);
+		assert_int_equal(world_acquire(&wd.who[1], "a", 1), 1);
+		assert_int_equal(world_acquire(&wd.who[0], "a", 1), 1);
 		world_pass(3 * 3600 * S); /* idle */
 		world_save();
 		at.scene = "sweeper and caller of the key";
@@ -964,7 +981,7 @@ test_refund(void **state)
 	for (unsigned i = 0; i < NROOMY; i++) {
 		const struct rate *r = &roomy[i];
 
-		open_change(text, i, i == 0 ? 2 : 0);
+		open_change(text, i, i == 0 ? 2 : 0, true);
 		at.then = NULL;
 		task_start(&victim, DO_ACQUIRE, &wd.who[0], "a", 2);
 		(void)task_run(&victim, -1);
