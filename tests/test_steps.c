@@ -784,6 +784,36 @@ test_change_pairs(void **state)
 	at.then = NULL;
 }
 
+/*
+ * The victim's charge starts from a word that was sealed 16 sub-windows ago: closing the
+ * ring must change that word too.
+ */
+static void
+test_change_wrapped(void **state)
+{
+	char text[3][512];
+
+	(void)state;
+	for (unsigned to = 2; to < 7; to += 2) {
+		struct history *h = world_ledger("a");
+
+		open_change(text, 0, to, true);
+		world_pass(5 * S);
+		assert_int_equal(world_acquire(&wd.who[1], "a", 1), 1);
+		world_pass(57 * S);
+		/* What was taken first has expired; it is in the total only. */
+		undone = h->a[0].units + h->a[1].units;
+		h->a[0].units = h->a[1].units = 0;
+		world_save();
+		check_used("a");
+		at.scene = "old policy and converter, the ring gone round";
+		pass_between = 0;
+		pair_converting(false, 5);
+		world_close();
+	}
+	at.then = NULL;
+}
+
 /* ---- a reset ---- */
 
 static void
@@ -1028,6 +1058,7 @@ main(void)
 		cmocka_unit_test_setup(test_long_keys, setup),
 		cmocka_unit_test_setup(test_change, setup),
 		cmocka_unit_test_setup(test_change_pairs, setup),
+		cmocka_unit_test_setup(test_change_wrapped, setup),
 		cmocka_unit_test_setup(test_reset, setup),
 		cmocka_unit_test_setup(test_sweeper, setup),
 		cmocka_unit_test_setup(test_halfmade, setup),
