@@ -193,6 +193,30 @@ check_policy(struct segment *seg)
 	return h->id == seg->head->id ? 0 : RATION_ENOTREADY;
 }
 
+/*
+ * Zeros behind a reader's policy, as many as it is long.  The short way follows offsets without
+ * looking at the area's end: each is of some version, but in a policy that is being rewritten
+ * a section's start may be of the next and the place in it of the last, and their sum lie
+ * up to an area's length behind the object.
+ */
+static int
+map_room(struct segment *seg)
+{
+	uint64_t bytes = seg->policy_bytes;
+	char *room = mmap(NULL, bytes * 2, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+	    -1, 0);
+
+	if (room == MAP_FAILED)
+		return RATION_ESYS;
+	if (mremap(seg->policy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, room) == MAP_FAILED) {
+		(void)munmap(room, bytes * 2);
+		return RATION_ESYS;
+	}
+	seg->policy = (struct policy_head *)(void *)room;
+	seg->policy_room = bytes;
+	return 0;
+}
+
 static int
 attach(const struct paths *p, bool writable, bool owner, struct segment *seg)
 {
@@ -213,7 +237,10 @@ attach(const struct paths *p, bool writable, bool owner, struct segment *seg)
 	if (e != 0)
 		goto out;
 	seg->policy = map;
-	e = check_policy(seg);
+	if (!owner)
+		e = map_room(seg);
+	if (e == 0)
+		e = check_policy(seg);
 out:
 	if (e != 0)
 		segment_detach(seg);
@@ -248,7 +275,7 @@ void
 segment_detach(struct segment *seg)
 {
 	if (seg->policy != NULL)
-		(void)munmap(seg->policy, seg->policy_bytes);
+		(void)munmap(seg->policy, seg->policy_bytes + seg->policy_room);
 	if (seg->head != NULL)
 		(void)munmap(seg->head, seg->bytes);
 	memset(seg, 0, sizeof(*seg));
@@ -469,9 +496,11 @@ segment_swap_policy(struct segment *a, struct segment *b)
 
 	a->policy = b->policy;
 	a->policy_bytes = b->policy_bytes;
+	a->policy_room = b->policy_room;
 	memcpy(a->areas, b->areas, sizeof(a->areas));
 	b->policy = was.policy;
 	b->policy_bytes = was.policy_bytes;
+	b->policy_room = was.policy_room;
 	memcpy(b->areas, was.areas, sizeof(b->areas));
 }
 

@@ -51,6 +51,7 @@ struct segment {
 	uint64_t secret[2];
 	uint64_t bytes;
 	uint64_t policy_bytes;
+	uint64_t policy_room; /* zeros behind it in our address space, see map_room() */
 	const struct policy_area *areas[2]; /* of the policy object */
 	uint32_t id;   /* number of this mapping in its handle */
 	uint32_t mark; /* of its hints, see acquire.c */

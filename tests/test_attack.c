@@ -312,6 +312,23 @@ test_figures_lost(void **state)
 	figures(charge_and_policies, false, "limits: {x: [90/min, 100/hour]}\n", 24);
 }
 
+/* Wherever an offset of one version and a place of another lead, there is something to read. */
+static void
+test_room(void **state)
+{
+	struct fixture f;
+	const volatile char *policy;
+	uint64_t bytes;
+
+	(void)state;
+	fixture_open(&f, "limits: {x: 5/hour}\n", 0);
+	policy = (const char *)atomic_load(&f.r->seg)->policy;
+	bytes = f.seg.policy_bytes;
+	for (uint64_t i = 0; i < f.seg.policy->area_bytes; i += 4096)
+		assert_int_equal(policy[bytes + i], 0);
+	fixture_close(&f);
+}
+
 /* ---- conversions ---- */
 
 /* In the first sub-window since boot nothing is sealed, so nothing tells a caller who looks. */
@@ -606,7 +623,7 @@ main(void)
 		cmocka_unit_test(test_bucket_refund), cmocka_unit_test(test_carry_much),
 		cmocka_unit_test(test_memo), cmocka_unit_test(test_figures),
 		cmocka_unit_test(test_figures_lost), cmocka_unit_test(test_first_epoch),
-		cmocka_unit_test(test_closed), cmocka_unit_test(test_four_changes), cmocka_unit_test(test_midnight), cmocka_unit_test(test_denied_no_slot),
+		cmocka_unit_test(test_room), cmocka_unit_test(test_closed), cmocka_unit_test(test_four_changes), cmocka_unit_test(test_midnight), cmocka_unit_test(test_denied_no_slot),
 		cmocka_unit_test(test_astray) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
