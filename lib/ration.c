@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "atomics.h"
 #include "handle.h"
@@ -231,7 +232,9 @@ ration_open_dir(const char *dir, const char *instance, unsigned flags, ration_t 
 	clock_init(&r->clock);
 	atomic_store_explicit(
 	    &r->last_try_ns, mono_coarse(), memory_order_relaxed);
-	e = try_attach(r);
+	/* An object that is being replaced is there again within moments. */
+	for (unsigned tries = 0; (e = try_attach(r)) == RATION_ENOTREADY && tries < 50; tries++)
+		(void)nanosleep(&(struct timespec) { .tv_nsec = 1000000 }, NULL);
 	if (e != 0 && (flags & RATION_FAIL_OPEN) == 0)
 		goto fail;
 	(void)pthread_once(&handles_once, register_fork);

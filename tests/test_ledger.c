@@ -297,6 +297,8 @@ test_exact(void **state)
 	assert_int_equal(busy, 0);
 	assert_int_equal(atomic_load(&c->f.seg.head->retries_out), 0);
 	assert_int_equal(atomic_load(&c->f.seg.head->scribbles), 0);
+	/* Of two who added a key at once the later left its slot to be taken back. */
+	crowd_sweep(c, 0);
 	assert_int_equal(audit_table(&c->f.seg, true, NULL), 0);
 	(void)munmap(logs, PROCESSES * sizeof(*logs));
 	crowd_free(c);
