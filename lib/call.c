@@ -444,6 +444,24 @@ add_missing(struct call *c, int *result)
 	return STEP_ON;
 }
 
+/* A peek: would a new key be refused for its limit's bound? */
+static bool
+peek_full(struct call *c, int *result)
+{
+	for (size_t k = 0; k < c->n; k++) {
+		const struct item *it = &c->items[k];
+
+		if (it->at.slot != NO_SLOT || it->cost == 0 || it->rules.nrates == 0
+		    || it->rules.mode != MODE_ENFORCE
+		    || (it->limit.flags & LIMIT_FULL_ADMIT) != 0 || !bound_reached(c, it))
+			continue;
+		c->d->flags |= RATION_F_TABLE_FULL;
+		*result = deny_key(c, it, RATION_R_FULL);
+		return true;
+	}
+	return false;
+}
+
 /* One attempt.  *result is set unless STEP_RETRY or STEP_PRECISE comes back. */
 static enum step
 attempt(struct call *c, int *result)
@@ -494,6 +512,8 @@ attempt(struct call *c, int *result)
 		*result = deny(c);
 		return STEP_DENY;
 	}
+	if (!c->charge && peek_full(c, result))
+		return STEP_DENY;
 	if (c->charge) {
 		enum step s = add_missing(c, result);
 

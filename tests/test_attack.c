@@ -576,6 +576,10 @@ test_denied_no_slot(void **state)
 		assert_int_equal(d.reason, RATION_R_FULL);
 	}
 	assert_int_equal(live_slots(&f), 1);
+	/* A peek says so too. */
+	assert_int_equal(ration_peek(f.r, "y", "new", 1, &d), RATION_DENIED);
+	assert_int_equal(d.reason, RATION_R_FULL);
+	assert_int_equal(ration_peek(f.r, "y", "k", 1, &d), RATION_ADMITTED);
 	fixture_close(&f);
 }
 
