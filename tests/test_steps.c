@@ -785,6 +785,51 @@ test_change_pairs(void **state)
 }
 
 /*
+ * The area that the victim reads from is written anew under it, with other rulesets in their
+ * places: it must not be judged by one of those.
+ */
+static void
+rewrite(unsigned variant)
+{
+	world_next_policy();
+	if (variant == 1)
+		(void)world_acquire(&wd.who[1], "a", 1);
+	world_next_policy();
+}
+
+static void
+test_policy_rewritten(void **state)
+{
+	/* Of the override the ruleset is the third; in the large policy a plan's is. */
+	static const char small[] = "limits:\n  m: {rates: 5/min, when_full: deny}\n  other: 5/min\n"
+				    "overrides: [{key: a, limit: m, rates: 5/min}]\n";
+	static const char large[] = "plans: [p, q, r]\nlimits:\n"
+				    "  m: {per: minute, plans: [2000, 3000, 4000], when_full: deny}\n"
+				    "  other: 900/min\n"
+				    "overrides: [{key: a, limit: m, rates: 5/min}]\n";
+	static const char *const yaml[] = { small, small, large, NULL };
+	static const struct scene scenes[] = {
+		{ "policy rewritten", DO_ACQUIRE, "a", 2, rewrite, 2, false },
+		{ "policy rewritten, by handle", DO_KEY, "a", 2, rewrite, 2, false },
+		{ "policy rewritten, two limits", DO_ALL, "a", 2, rewrite, 2, false },
+	};
+
+	(void)state;
+	rate_b = &rates[OPEN];
+	for (unsigned n = 0; n < 3; n++)
+		for (unsigned warm = 0; warm < 2; warm++) {
+			world_open(4, yaml, true);
+			use_handle();
+			if (warm)
+				assert_int_equal(world_acquire(&wd.who[0], "a", 1), 1);
+			(void)world_drain("a", 20); /* any other rule admits it */
+			world_save();
+			each_step(&scenes[n], &rates[PER_MIN], n == 1 ? prepare_handle : NULL);
+			world_close();
+		}
+}
+
+/*
  * The victim's charge starts from a word that was sealed 16 sub-windows ago: closing the
  * ring must change that word too.
  */
@@ -1058,6 +1103,7 @@ main(void)
 		cmocka_unit_test_setup(test_long_keys, setup),
 		cmocka_unit_test_setup(test_change, setup),
 		cmocka_unit_test_setup(test_change_pairs, setup),
+		cmocka_unit_test_setup(test_policy_rewritten, setup),
 		cmocka_unit_test_setup(test_change_wrapped, setup),
 		cmocka_unit_test_setup(test_reset, setup),
 		cmocka_unit_test_setup(test_sweeper, setup),
