@@ -136,21 +136,29 @@ name_is(const struct policy_area *a, uint32_t id, const char *limit)
 {
 	const struct limit_def *l;
 	const char *name;
+	unsigned n;
 
 	if (UNLIKELY(id >= a->nlimits))
 		return false;
 	l = (const struct limit_def *)(const void *)((const char *)a + a->limits) + id;
 	if (UNLIKELY(l->name >= a->strings_bytes))
 		return false;
-	/* It ends in the page of zeros behind the areas at the latest (segment.c). */
+	/*
+	 * A name has no NUL in it, so a shorter string differs in time.  Behind the areas is
+	 * a page of zeros (segment.c): a length that is not this name's stays in the mapping.
+	 */
 	name = (const char *)a + a->strings + l->name;
-	while (*name == *limit) {
-		if (*name == '\0')
-			return true;
-		name++;
-		limit++;
-	}
-	return false;
+	n = l->name_len;
+	if (UNLIKELY(n > RATION_NAME_MAX))
+		return false;
+	for (; n >= 4; n -= 4, name += 4, limit += 4)
+		if (name[0] != limit[0] || name[1] != limit[1] || name[2] != limit[2]
+		    || name[3] != limit[3])
+			return false;
+	for (; n > 0; n--, name++, limit++)
+		if (*name != *limit)
+			return false;
+	return *limit == '\0';
 }
 
 /*

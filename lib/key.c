@@ -100,6 +100,7 @@ key_learn(ration_t *r, const struct segment *seg, ration_key_t *k)
 		return;
 	rate = &rs->rates[0];
 	sub = sub_of(r, seg, rate, p.now);
+	k->state = word_load(&s[SLOT_STATE]);
 	k->sub_ns = rate->sub_ns;
 	k->start_ns = sub.start;
 	key_learn_time(k, p.now, (uint64_t)plain_real(&p));
@@ -113,7 +114,8 @@ key_learn(ration_t *r, const struct segment *seg, ration_key_t *k)
 	k->answer[0] = (uint64_t)sub.reset;
 	k->answer[1] = 0; /* retry_at */
 	memcpy(&k->answer[2], rate, offsetof(struct rate_def, shape));
-	if (CONV_SETTLED(k->conv) == rate->shape && plain_intact(&p))
+	if (CONV_SETTLED(k->conv) == rate->shape && plain_intact(&p)
+	    && STATE_BIRTH(k->state) == k->birth && STATE_ST(k->state) == ST_LIVE)
 		k->policy_word = p.policy_word;
 }
 static_assert(offsetof(ration_rate_t, limit_units) == offsetof(ration_rate_t, reset_at) + 16
@@ -226,7 +228,7 @@ ration_key_acquire(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_
 	if (UNLIKELY(word_load(&s[SLOT_CELLS + CELL_CONV]) != k->conv || sum >> 30 != 0))
 		return key_any(r, k, cost, d);
 	old = word_load(w);
-	if (UNLIKELY(!place_kept(s, k->birth)))
+	if (UNLIKELY(word_load(&s[SLOT_STATE]) != k->state))
 		return key_any(r, k, cost, d);
 	used = (old ^ k->tag) + sum + cost;
 	if (UNLIKELY((old ^ k->tag) >> 30 != 0)) {

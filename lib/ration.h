@@ -185,7 +185,7 @@ typedef struct ration_key {
 	uint32_t slot;
 	uint32_t birth;
 	/* What the last call found: compared before each use. */
-	uint64_t at, word, policy_word, from_ns, span_ns, start_ns, sub_ns, conv, tag, now;
+	uint64_t at, state, word, policy_word, from_ns, span_ns, start_ns, sub_ns, conv, tag, now;
 	uint64_t head[2], receipt[2], answer[6]; /* parts of its answer */
 	uint16_t key_len;
 	uint16_t limit_len;

@@ -202,15 +202,28 @@ plain_real(const struct plain *p)
 
 /* The ruleset that the slot was resolved to.  False: not under this version. */
 SHORT bool
-plain_rules(const struct plain *p, const word_t *s, const struct ruleset **rs)
+plain_ruleset(const struct plain *p, const word_t *s, const struct ruleset **rs)
 {
 	uint64_t resolved = word_load(&s[SLOT_RESOLVED]);
 
 	*rs = (const struct ruleset *)(const void *)((const char *)p->area + p->area->rulesets)
 	    + (uint32_t)resolved;
 	return LIKELY((resolved ^ p->policy_word) >> 32 == 0
-	    && (uint32_t)resolved < p->area->nrulesets && ((*rs)->flags & RULESET_PLAIN) != 0);
+	    && (uint32_t)resolved < p->area->nrulesets);
 }
+
+SHORT bool
+plain_rules(const struct plain *p, const word_t *s, const struct ruleset **rs)
+{
+	return plain_ruleset(p, s, rs) && ((*rs)->flags & RULESET_PLAIN) != 0;
+}
+
+/* nrates, mode (enforce) and flags of a plain ruleset, as they stand together. */
+#define PLAIN_KIND(n) ((uint32_t)(n) | (uint32_t)RULESET_PLAIN << 24)
+static_assert(offsetof(struct ruleset, mode) == offsetof(struct ruleset, nrates) + 2
+	&& offsetof(struct ruleset, flags) == offsetof(struct ruleset, nrates) + 3
+	&& MODE_ENFORCE == 0,
+    "PLAIN_KIND()");
 
 /* The policy that was read was not being rewritten: pairs with policy_begin(). */
 SHORT bool
@@ -331,14 +344,17 @@ plain_one(const struct plain *p, uint64_t cost, ration_decision_t *d)
 	const struct rate_def *r;
 	struct plain_step st;
 	uint64_t used, units;
+	uint32_t kind;
 
 	st.old = word_load(w);
-	if (UNLIKELY(!plain_rules(p, p->at, &rs)))
+	if (UNLIKELY(!plain_ruleset(p, p->at, &rs)))
 		return LONG_WAY;
-	if (rs->nrates == 2)
-		return plain_two(p, rs, cost, d);
+	/* Number of rates, mode and flags at once. */
+	memcpy(&kind, &rs->nrates, sizeof(kind));
+	if (UNLIKELY(kind != PLAIN_KIND(1)))
+		return kind == PLAIN_KIND(2) ? plain_two(p, rs, cost, d) : LONG_WAY;
 	r = &rs->rates[0];
-	if (UNLIKELY(rs->nrates != 1 || !plain_step(p, cell, r, &st)))
+	if (UNLIKELY(!plain_step(p, cell, r, &st)))
 		return LONG_WAY;
 	/*
 	 * All that is taken from the policy is taken before plain_intact(): where it is to
