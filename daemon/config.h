@@ -17,7 +17,7 @@
 #include "policy.h"
 #include "rate.h"
 
-#define CONFIG_NO_ROOM 1 /* of config_compile() */
+#define CONFIG_NO_ROOM 1                /* of config_compile() */
 #define POLICY_MIN (UINT64_C(64) << 10) /* bytes of an area */
 #define POLICY_MAX (UINT64_C(4) << 30)
 
@@ -80,9 +80,9 @@ struct change {
 	enum change_kind kind;
 	char limit[RATION_NAME_MAX + 1];
 	unsigned char key[RATION_KEY_MAX + 1];
-	size_t key_len; /* 0: not about one key */
+	size_t key_len;                 /* 0: not about one key */
 	char plan[RATION_NAME_MAX + 1]; /* a plan's or environment's name */
-	uint8_t mode; /* enum policy_mode */
+	uint8_t mode;                   /* enum policy_mode */
 	uint8_t nrates;
 	struct rate_spec rates[RATION_RATES_MAX];
 	uint64_t share_num, share_den;

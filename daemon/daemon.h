@@ -54,7 +54,8 @@ bool daemon_groups(struct daemon *d, const struct config *c, struct mistakes *m)
  * Read the files again.  by: for the audit.  If it is refused, or cannot be made durable,
  * the old policy stays, and m says why.  dry_run: only look whether it could be.
  */
-enum live_result daemon_reload(struct daemon *d, const struct audit *by, bool dry_run, struct mistakes *m);
+enum live_result daemon_reload(
+    struct daemon *d, const struct audit *by, bool dry_run, struct mistakes *m);
 /* What ended is tidied up, boundaries of the calendar are published. */
 void daemon_tidy(struct daemon *d);
 

@@ -29,18 +29,19 @@ struct keeper {
 	uint64_t live;    /* keys at the end of the last round */
 	uint64_t full;    /* calls that found no room, when last looked */
 	uint32_t pending; /* version compiled, not yet published; 0: none */
-	struct segment larger; /* with a larger policy object, not yet in force; .policy NULL: none */
-	bool pending_larger;   /* the pending version is in that one */
+	struct segment
+	    larger;          /* with a larger policy object, not yet in force; .policy NULL: none */
+	bool pending_larger; /* the pending version is in that one */
 	const struct paths *paths;
 	gid_t gid;
-	bool pressed;     /* over seven eighths full: no key may idle */
-	bool urgent;      /* calls found no room, until a round has ended */
-	bool attached;    /* the segment was there before us */
+	bool pressed;  /* over seven eighths full: no key may idle */
+	bool urgent;   /* calls found no room, until a round has ended */
+	bool attached; /* the segment was there before us */
 };
 
 /*
- * Attach or create; p stays the caller's.  sandbox: the test clock may be moved.  gid: (gid_t)-1 for none.
- * The caller holds the instance's lock.  0; or -1 with err for people.
+ * Attach or create; p stays the caller's.  sandbox: the test clock may be moved.  gid: (gid_t)-1
+ * for none. The caller holds the instance's lock.  0; or -1 with err for people.
  */
 int keeper_open(struct keeper *k, const struct paths *p, const struct config_table *t, gid_t gid,
     bool sandbox, char *err, size_t errsize);

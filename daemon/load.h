@@ -12,14 +12,14 @@
 
 #define FIELDS_TOP(X) \
 	X(plans) \
-	X(environments) X(defaults) X(table) X(share) X(admin_group) X(group) X(limits) X(routes) \
-	    X(assign) X(overrides)
+	X(environments) \
+	X(defaults) X(table) X(share) X(admin_group) X(group) X(limits) X(routes) X(assign) \
+	    X(overrides)
 #define FIELDS_TABLE(X) X(keys) X(rates) X(policy) X(idle)
 #define FIELDS_DEFAULTS(X) X(timezone) X(notify) X(plan) X(share) X(mode)
 #define FIELDS_LIMIT(X) \
 	X(per) \
-	X(plans) X(rates) X(values) X(key) X(mode) X(when_full) X(unlisted) X(max_keys) \
-	    X(timezone)
+	X(plans) X(rates) X(values) X(key) X(mode) X(when_full) X(unlisted) X(max_keys) X(timezone)
 #define FIELDS_ASSIGN(X) X(plan) X(environment)
 #define FIELDS_OVERRIDE(X) \
 	X(key) X(limit) X(plan) X(environment) X(rates) X(mode) X(share) X(until) X(reason)

@@ -37,9 +37,9 @@ short_len(const char *s)
 {
 	const char *block = (const char *)((uintptr_t)s & ~(uintptr_t)15);
 	const __m128i zero = _mm_setzero_si128();
-	unsigned bits = (unsigned)_mm_movemask_epi8(
-			    _mm_cmpeq_epi8(_mm_load_si128((const __m128i *)(const void *)block), zero))
-	    >> ((uintptr_t)s & 15);
+	unsigned bits = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(
+			    _mm_load_si128((const __m128i *)(const void *)block), zero)) >>
+	    ((uintptr_t)s & 15);
 
 	if (bits != 0)
 		return (size_t)__builtin_ctz(bits);
@@ -110,17 +110,17 @@ hint_of(const char *limit, const struct short_key *k)
 	return h * UINT64_C(0x9e3779b97f4a7c15);
 }
 #define HINT_INDEX(h) ((h) >> 54)
-#define HINT_TAG(h) ((h) & UINT64_C(0x3fffff) << 32)
+#define HINT_TAG(h) ((h)&UINT64_C(0x3fffff) << 32)
 static_assert(HINTS == 1u << 10, "ten bits say which hint");
 
 /* Do a slot's key words equal the key's?  Its length is compared apart. */
 SHORT bool
 key_is(const word_t *s, const struct short_key *k, size_t len)
 {
-	return word_load(&s[SLOT_KEY]) == k->w[0]
-	    && (len <= 8 || word_load(&s[SLOT_KEY + 1]) == k->w[1])
-	    && (len <= 16 || word_load(&s[SLOT_KEY + 2]) == k->w[2])
-	    && (len <= 24 || word_load(&s[SLOT_KEY + 3]) == k->w[3]);
+	return word_load(&s[SLOT_KEY]) == k->w[0] &&
+	    (len <= 8 || word_load(&s[SLOT_KEY + 1]) == k->w[1]) &&
+	    (len <= 16 || word_load(&s[SLOT_KEY + 2]) == k->w[2]) &&
+	    (len <= 24 || word_load(&s[SLOT_KEY + 3]) == k->w[3]);
 }
 
 /*
@@ -152,8 +152,8 @@ name_is(const struct policy_area *a, uint32_t id, const char *limit)
 	if (UNLIKELY(n > RATION_NAME_MAX))
 		return false;
 	for (; n >= 4; n -= 4, name += 4, limit += 4)
-		if (name[0] != limit[0] || name[1] != limit[1] || name[2] != limit[2]
-		    || name[3] != limit[3])
+		if (name[0] != limit[0] || name[1] != limit[1] || name[2] != limit[2] ||
+		    name[3] != limit[3])
 			return false;
 	for (; n > 0; n--, name++, limit++)
 		if (*name != *limit)
@@ -172,7 +172,8 @@ hint_holds(struct plain *p, const struct policy_area *a, uint64_t place, uint64_
 	uint64_t n = place & UINT32_MAX, state, link;
 	word_t *s = segment_slot(p->seg, n);
 
-	if (UNLIKELY(!HINT_FITS(place, p->seg, h) || n >= p->seg->nslots || len > KEY_INLINE_WORDS * 8))
+	if (UNLIKELY(
+		!HINT_FITS(place, p->seg, h) || n >= p->seg->nslots || len > KEY_INLINE_WORDS * 8))
 		return false;
 	state = word_load(&s[SLOT_STATE]);
 	link = word_load(&s[SLOT_LINK]);
@@ -187,9 +188,8 @@ hint_holds(struct plain *p, const struct policy_area *a, uint64_t place, uint64_
 	return true;
 }
 /* Not the commonest call: search if the hint did not hold, and remember. */
-static int __attribute__((noinline))
-keyed_any(ration_t *r, const struct segment *seg, const char *limit, const unsigned char *key,
-    size_t len, uint64_t cost, ration_decision_t *d)
+static int __attribute__((noinline)) keyed_any(ration_t *r, const struct segment *seg,
+    const char *limit, const unsigned char *key, size_t len, uint64_t cost, ration_decision_t *d)
 {
 	struct short_key words = short_key(key, len);
 	uint64_t h = hint_of(limit, &words), place, word = 0, now;
@@ -215,8 +215,8 @@ keyed_any(ration_t *r, const struct segment *seg, const char *limit, const unsig
 	} else {
 		if (HINT_FITS(place, seg, h))
 			ident_hash(seg, &id);
-		if (!table_find_named(seg, &ref, &id, &f)
-		    || STATE_ST(word_load(&segment_slot(seg, f.slot)[SLOT_STATE])) != ST_LIVE)
+		if (!table_find_named(seg, &ref, &id, &f) ||
+		    STATE_ST(word_load(&segment_slot(seg, f.slot)[SLOT_STATE])) != ST_LIVE)
 			return LONG_WAY;
 	}
 	/* Names were compared: they were the policy's. */
@@ -248,8 +248,8 @@ acquire_any(ration_t *r, const char *limit, const char *key, uint64_t cost, rati
 		return RATION_EKEY;
 	seg = handle_segment(r);
 	if (seg != NULL && plain_cost(cost)) {
-		verdict = keyed_any(
-		    r, seg, limit, (const unsigned char *)key, claim.key_len, cost, d);
+		verdict =
+		    keyed_any(r, seg, limit, (const unsigned char *)key, claim.key_len, cost, d);
 		if (verdict != LONG_WAY)
 			return verdict;
 	}
@@ -275,8 +275,7 @@ acquire_at(ration_t *r, const char *limit, const char *key, uint64_t cost, ratio
 	place = atomic_load_explicit(&r->hints[HINT_INDEX(h)].place, memory_order_acquire);
 	p.word = (word_t *)(uintptr_t)atomic_load_explicit(
 	    &r->hints[HINT_INDEX(h)].word, memory_order_relaxed);
-	if (UNLIKELY(!plain_cost(cost)
-		|| !hint_holds(&p, p.area, place, h, limit, &words, len)))
+	if (UNLIKELY(!plain_cost(cost) || !hint_holds(&p, p.area, place, h, limit, &words, len)))
 		return acquire_any(r, limit, key, cost, d);
 	verdict = plain_one(&p, cost, d);
 	if (LIKELY(verdict <= RATION_ADMITTED))
@@ -285,21 +284,19 @@ acquire_at(ration_t *r, const char *limit, const char *key, uint64_t cost, ratio
 }
 
 int
-ration_acquire(
-    ration_t *r, const char *limit, const char *key, uint64_t cost, ration_decision_t *d)
+ration_acquire(ration_t *r, const char *limit, const char *key, uint64_t cost, ration_decision_t *d)
 {
 	const struct segment *seg;
 
-	if (UNLIKELY(r == NULL) || UNLIKELY(limit == NULL) || UNLIKELY(key == NULL)
-	    || UNLIKELY(d != NULL && d->size != sizeof(*d))
-	    || UNLIKELY((seg = handle_segment(r)) == NULL))
+	if (UNLIKELY(r == NULL) || UNLIKELY(limit == NULL) || UNLIKELY(key == NULL) ||
+	    UNLIKELY(d != NULL && d->size != sizeof(*d)) ||
+	    UNLIKELY((seg = handle_segment(r)) == NULL))
 		return acquire_any(r, limit, key, cost, d);
 	return acquire_at(r, limit, key, cost, d, clock_coarse(&r->clock, seg->policy));
 }
 
 int
-ration_acquire_all(
-    ration_t *r, const ration_claim_t *claims, size_t n, ration_decision_t *d)
+ration_acquire_all(ration_t *r, const ration_claim_t *claims, size_t n, ration_decision_t *d)
 {
 	return call_decide(r, claims, n, true, d);
 }
@@ -326,8 +323,7 @@ ration_refund(ration_t *r, const ration_decision_t *d, uint64_t units)
 	struct cell_ctx x;
 	int result = RATION_ESTALE;
 
-	if (r == NULL || d == NULL || d->size != sizeof(*d)
-	    || d->nreceipts > RATION_DECISION_RATES)
+	if (r == NULL || d == NULL || d->size != sizeof(*d) || d->nreceipts > RATION_DECISION_RATES)
 		return RATION_EINVAL;
 	seg = handle_current(r);
 	if (seg == NULL)

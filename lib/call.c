@@ -16,8 +16,8 @@ time_now(struct call *c)
 {
 	const struct policy_head *p = c->seg->policy;
 
-	c->ctx.now_ns = c->precise ? clock_precise(&c->handle->clock, p)
-				   : clock_coarse(&c->handle->clock, p);
+	c->ctx.now_ns =
+	    c->precise ? clock_precise(&c->handle->clock, p) : clock_coarse(&c->handle->clock, p);
 	c->ctx.unix_ns = clock_unix(p, c->ctx.now_ns);
 	c->ctx.precise = c->precise;
 }
@@ -56,25 +56,22 @@ resolve(struct call *c, struct item *it)
 		w = word_load(p);
 	}
 	/* `listed` matters only to limits that refuse strangers: those are looked up. */
-	if (p != NULL && w >> 32 == c->policy.version
-	    && (it->limit.flags & LIMIT_UNLISTED_REFUSE) == 0) {
+	if (p != NULL && w >> 32 == c->policy.version &&
+	    (it->limit.flags & LIMIT_UNLISTED_REFUSE) == 0) {
 		index = (int64_t)(w & UINT32_MAX);
 		it->ruleset = (uint32_t)index;
-		if (follow(c, it, index, c->ctx.unix_ns / NS_S)
-		    && it->rules.limit == it->limit_id)
+		if (follow(c, it, index, c->ctx.unix_ns / NS_S) && it->rules.limit == it->limit_id)
 			return true;
 		if (policy_intact(&c->policy)) /* else it was being rewritten */
 			word_count(&c->seg->head->scribbles, 1);
 	}
-	index = policy_resolve(
-	    &c->policy, it->limit_id, it->id.key, it->id.key_len, &it->listed);
+	index = policy_resolve(&c->policy, it->limit_id, it->id.key, it->id.key_len, &it->listed);
 	if (!follow(c, it, index, c->ctx.unix_ns / NS_S))
 		return false;
 	it->ruleset = (uint32_t)index;
 	/* The state after w: then w is of our life, and will not stand in another. */
-	if (p != NULL && (w >> 32 != c->policy.version || (w & UINT32_MAX) != it->ruleset)
-	    && STATE_BIRTH(word_load(&segment_slot(c->seg, it->at.slot)[SLOT_STATE]))
-		== it->at.birth)
+	if (p != NULL && (w >> 32 != c->policy.version || (w & UINT32_MAX) != it->ruleset) &&
+	    STATE_BIRTH(word_load(&segment_slot(c->seg, it->at.slot)[SLOT_STATE])) == it->at.birth)
 		(void)word_cas(p, w, RESOLVED_WORD(c->policy.version, it->ruleset));
 	return true;
 }
@@ -86,7 +83,8 @@ find_item(struct call *c, struct item *it)
 
 	if (it->limit_id == NO_ID || !policy_limit(&c->policy, it->limit_id, &it->limit)) {
 		id = policy_limit_id(&c->policy, it->id.limit, it->id.limit_len);
-		if (id < 0 || id >= LIMITS_MAX || !policy_limit(&c->policy, (uint32_t)id, &it->limit))
+		if (id < 0 || id >= LIMITS_MAX ||
+		    !policy_limit(&c->policy, (uint32_t)id, &it->limit))
 			return RATION_ENOLIMIT;
 		it->limit_id = (uint32_t)id;
 	}
@@ -133,7 +131,7 @@ look_rate(struct call *c, struct item *it, unsigned i, uint64_t cost)
 	}
 	look_empty(&c->ctx, r, l);
 	return r->units != RATION_UNLIMITED && cost + it->before > r->units ? LOOK_DENIES
-									     : LOOK_FITS;
+									    : LOOK_FITS;
 }
 
 /* Look at all rates of an item.  *refused: one of them denies. */
@@ -320,8 +318,8 @@ charge_all(struct call *c)
 static bool
 bound_reached(const struct call *c, const struct item *it)
 {
-	return it->limit.max_keys != 0
-	    && word_load(&c->seg->limits[it->limit_id].keys) >= it->limit.max_keys;
+	return it->limit.max_keys != 0 &&
+	    word_load(&c->seg->limits[it->limit_id].keys) >= it->limit.max_keys;
 }
 
 /* 0: the item is admitted uncharged; RATION_R_FULL. */
@@ -349,11 +347,9 @@ add_item(struct call *c, struct item *it)
 
 	for (unsigned i = 0; i < it->rules.nrates; i++)
 		shapes[i] = it->rules.rates[i].shape;
-	if (!bound_reached(c, it)
-	    && table_add(c->seg, &it->id, it->limit_id,
-		   RESOLVED_WORD(c->policy.version, it->ruleset), shapes, it->rules.nrates,
-		   tick_of(c->ctx.now_ns), &it->at)
-		== 0)
+	if (!bound_reached(c, it) &&
+	    table_add(c->seg, &it->id, it->limit_id, RESOLVED_WORD(c->policy.version, it->ruleset),
+		shapes, it->rules.nrates, tick_of(c->ctx.now_ns), &it->at) == 0)
 		return 0;
 	it->at.slot = NO_SLOT;
 	return no_room(c, it);
@@ -393,9 +389,9 @@ costs_before(struct call *c, size_t k)
 	for (size_t i = 0; i < k; i++) {
 		const struct item *o = &c->items[i];
 
-		if (o->id.hash == it->id.hash && o->limit_id == it->limit_id
-		    && o->id.key_len == it->id.key_len
-		    && memcmp(o->id.key, it->id.key, it->id.key_len) == 0)
+		if (o->id.hash == it->id.hash && o->limit_id == it->limit_id &&
+		    o->id.key_len == it->id.key_len &&
+		    memcmp(o->id.key, it->id.key, it->id.key_len) == 0)
 			it->before += o->cost;
 	}
 }
@@ -451,9 +447,9 @@ peek_full(struct call *c, int *result)
 	for (size_t k = 0; k < c->n; k++) {
 		const struct item *it = &c->items[k];
 
-		if (it->at.slot != NO_SLOT || it->cost == 0 || it->rules.nrates == 0
-		    || it->rules.mode != MODE_ENFORCE
-		    || (it->limit.flags & LIMIT_FULL_ADMIT) != 0 || !bound_reached(c, it))
+		if (it->at.slot != NO_SLOT || it->cost == 0 || it->rules.nrates == 0 ||
+		    it->rules.mode != MODE_ENFORCE || (it->limit.flags & LIMIT_FULL_ADMIT) != 0 ||
+		    !bound_reached(c, it))
 			continue;
 		c->d->flags |= RATION_F_TABLE_FULL;
 		*result = deny_key(c, it, RATION_R_FULL);
@@ -488,8 +484,8 @@ attempt(struct call *c, int *result)
 		if (*result != 0)
 			return policy_intact(&c->policy) ? STEP_ON : STEP_RETRY;
 		d->limit_id[k] = it->limit_id;
-		if ((it->limit.flags & LIMIT_UNLISTED_REFUSE) != 0 && !it->listed
-		    && it->rules.mode == MODE_ENFORCE) {
+		if ((it->limit.flags & LIMIT_UNLISTED_REFUSE) != 0 && !it->listed &&
+		    it->rules.mode == MODE_ENFORCE) {
 			*result = deny_key(c, it, RATION_R_UNLISTED);
 			return STEP_DENY;
 		}
@@ -558,15 +554,14 @@ check_decision(ration_decision_t *d)
 }
 
 int
-call_decide(
-    ration_t *r, const ration_claim_t *claims, size_t n, bool charge, ration_decision_t *d)
+call_decide(ration_t *r, const ration_claim_t *claims, size_t n, bool charge, ration_decision_t *d)
 {
 	ration_decision_t own = RATION_DECISION_INIT;
 	const struct segment *seg;
 	struct call c;
 
-	if (r == NULL || claims == NULL || n == 0 || n > RATION_CLAIMS_MAX
-	    || check_decision(d) != 0)
+	if (r == NULL || claims == NULL || n == 0 || n > RATION_CLAIMS_MAX ||
+	    check_decision(d) != 0)
 		return RATION_EINVAL;
 	for (size_t k = 0; k < n; k++) {
 		const ration_claim_t *cl = &claims[k];
@@ -611,4 +606,3 @@ call_decide(
 	}
 	return run(&c);
 }
-

@@ -33,7 +33,7 @@ struct item {
 	uint32_t ruleset;
 	bool listed;
 	bool observed; /* mode observe: would have been denied */
-	bool charged; /* false: nothing to charge (mode off, observed, cost 0) */
+	bool charged;  /* false: nothing to charge (mode off, observed, cost 0) */
 	uint8_t index; /* of the claim */
 	uint8_t first; /* of its rates in the decision */
 	struct look looks[RATION_RATES_MAX];
@@ -56,8 +56,8 @@ struct call {
 void call_use(struct call *c, const struct item *it);
 
 /* Decide n claims the long way.  As ration_acquire_all(). */
-int call_decide(ration_t *r, const ration_claim_t *claims, size_t n, bool charge,
-    ration_decision_t *d);
+int call_decide(
+    ration_t *r, const ration_claim_t *claims, size_t n, bool charge, ration_decision_t *d);
 
 /* ---- decision.c ---- */
 

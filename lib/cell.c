@@ -88,8 +88,8 @@ seal_and_sum(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, 
 			uint64_t w = word_load(p);
 
 			if ((w & ~(NARROW_MAX | NARROW_SEAL)) == tag) {
-				if (!x->writable || (w & NARROW_SEAL) != 0
-				    || word_cas(p, w, w | NARROW_SEAL)) {
+				if (!x->writable || (w & NARROW_SEAL) != 0 ||
+				    word_cas(p, w, w | NARROW_SEAL)) {
 					*sum += NARROW_UNITS(w);
 					break;
 				}
@@ -240,8 +240,8 @@ look_empty(const struct cell_ctx *x, const struct rate_def *r, struct look *l)
 	if (r->kind == RATION_SLIDING) {
 		l->epoch = epoch_of(x->now_ns, r->sub_ns, r->recip);
 		l->edge_ns = (l->epoch + RING_WORDS) * r->sub_ns;
-	} else if (r->kind == RATION_BUCKET || r->kind == RATION_COUNT_ONLY
-	    || r->kind == RATION_CONCURRENT) {
+	} else if (r->kind == RATION_BUCKET || r->kind == RATION_COUNT_ONLY ||
+	    r->kind == RATION_CONCURRENT) {
 		l->edge_ns = x->now_ns;
 	} else if (policy_period(x->policy, r, x->unix_ns, &start, &end)) {
 		l->edge_ns = (uint64_t)end * (uint64_t)NS_S;
@@ -316,8 +316,8 @@ charge_count(const struct cell_ctx *x, unsigned cell, uint64_t cost, const struc
 
 	if (!in_life(x))
 		return false;
-	if (((tick - BLANK_TICK(l->old)) & TICK_MASK) > 29
-	    && !word_cas(ring_word(x, cell, 0), l->old, BLANK(UINT64_C(3), tick)))
+	if (((tick - BLANK_TICK(l->old)) & TICK_MASK) > 29 &&
+	    !word_cas(ring_word(x, cell, 0), l->old, BLANK(UINT64_C(3), tick)))
 		return false;
 	return cell != 0 || total_add(x, cost);
 }
@@ -333,8 +333,8 @@ bucket_period(
 		return true;
 	/* As in_shape(): w may be a conversion's. */
 	conv = cell_load(x, cell, CELL_CONV);
-	return CONV_SETTLED(conv) == r->shape && CONV_COUNT(conv) == l->conv
-	    && word_cas(ring_word(x, cell, 1), w, TAT_WORD(r->period16));
+	return CONV_SETTLED(conv) == r->shape && CONV_COUNT(conv) == l->conv &&
+	    word_cas(ring_word(x, cell, 1), w, TAT_WORD(r->period16));
 }
 
 bool

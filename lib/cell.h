@@ -18,11 +18,11 @@ struct cell_ctx {
 	const struct policy_ref *policy;
 	word_t *slot;
 	uint64_t birth;
-	uint64_t now_ns;  /* shared */
+	uint64_t now_ns; /* shared */
 	int64_t unix_ns;
-	bool precise;     /* now_ns does not lag */
-	bool writable;    /* false: a view; nothing is sealed, converted or folded */
-	uint64_t *ahead;  /* the last word seen that is ahead of now_ns; see cell.c */
+	bool precise;    /* now_ns does not lag */
+	bool writable;   /* false: a view; nothing is sealed, converted or folded */
+	uint64_t *ahead; /* the last word seen that is ahead of now_ns; see cell.c */
 };
 
 enum look_result { LOOK_FITS, LOOK_DENIES, LOOK_CLOCK, LOOK_AGAIN, LOOK_GONE };

@@ -119,9 +119,9 @@ clock_moved(struct clock *c, const struct policy_head *p, int64_t mono)
 
 	if (c->fake != NULL)
 		return shifted((int64_t)(c->fake(c->fake_arg) - c->fake_lag_ns), p);
-	change = read_ns(CLOCK_REALTIME_COARSE) - mono
-	    - atomic_load_explicit(&c->offset_ns, memory_order_relaxed)
-	    - atomic_load_explicit(&c->real_ns, memory_order_relaxed);
+	change = read_ns(CLOCK_REALTIME_COARSE) - mono -
+	    atomic_load_explicit(&c->offset_ns, memory_order_relaxed) -
+	    atomic_load_explicit(&c->real_ns, memory_order_relaxed);
 	if (change > STEP_NS || change < -STEP_NS) {
 		atomic_fetch_add_explicit(&c->steps, 1, memory_order_relaxed);
 		refresh(c);
@@ -137,8 +137,8 @@ clock_precise(struct clock *c, const struct policy_head *p)
 {
 	if (c->fake != NULL)
 		return shifted((int64_t)c->fake(c->fake_arg), p);
-	return shifted(read_ns(CLOCK_BOOTTIME)
-		- atomic_load_explicit(&c->namespace_ns, memory_order_relaxed),
+	return shifted(
+	    read_ns(CLOCK_BOOTTIME) - atomic_load_explicit(&c->namespace_ns, memory_order_relaxed),
 	    p);
 }
 

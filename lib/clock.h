@@ -20,11 +20,11 @@
 #include "policy.h"
 
 struct clock {
-	_Atomic int64_t offset_ns;     /* BOOTTIME (initial namespace) - coarse monotonic */
-	_Atomic int64_t real_ns;       /* real time - BOOTTIME (initial namespace) */
-	_Atomic uint64_t seen_ns;      /* coarse monotonic at the last look */
-	_Atomic int64_t namespace_ns;  /* this namespace's BOOTTIME - the initial one's */
-	_Atomic uint32_t steps;        /* suspends and clock steps noticed */
+	_Atomic int64_t offset_ns;    /* BOOTTIME (initial namespace) - coarse monotonic */
+	_Atomic int64_t real_ns;      /* real time - BOOTTIME (initial namespace) */
+	_Atomic uint64_t seen_ns;     /* coarse monotonic at the last look */
+	_Atomic int64_t namespace_ns; /* this namespace's BOOTTIME - the initial one's */
+	_Atomic uint32_t steps;       /* suspends and clock steps noticed */
 	/* Tests own the time: when set (clock_fake()), both readings come from it. */
 	uint64_t (*fake)(void *arg);
 	void *fake_arg;
@@ -59,8 +59,8 @@ clock_coarse(struct clock *c, const struct policy_head *p)
 	if (__builtin_expect(
 		(uint64_t)mono != atomic_load_explicit(&c->seen_ns, memory_order_relaxed), 0))
 		return clock_moved(c, p, mono);
-	return (uint64_t)(mono + atomic_load_explicit(&c->offset_ns, memory_order_relaxed)
-	    + atomic_load_explicit(&p->test_offset_ns, memory_order_relaxed));
+	return (uint64_t)(mono + atomic_load_explicit(&c->offset_ns, memory_order_relaxed) +
+	    atomic_load_explicit(&p->test_offset_ns, memory_order_relaxed));
 }
 
 #endif

@@ -125,10 +125,10 @@ used_wide(const struct conversion *v, uint32_t shape)
 	r.window_ns = shape_seconds(shape, &r.kind) * (uint64_t)NS_S;
 	r.kind = shape_kind(shape);
 	r.zone = zone >= 0 ? (uint8_t)zone : 0;
-	known = (r.kind == RATION_FIXED || zone >= 0)
-	    && policy_period(x->policy, &r, x->unix_ns, &start, &end);
-	max_age = (uint64_t)(r.kind == RATION_DAY ? 25 * 3600 : 31 * 86400 + 3600) * (uint64_t)NS_S
-	    / (TICK_NS * 256);
+	known = (r.kind == RATION_FIXED || zone >= 0) &&
+	    policy_period(x->policy, &r, x->unix_ns, &start, &end);
+	max_age = (uint64_t)(r.kind == RATION_DAY ? 25 * 3600 : 31 * 86400 + 3600) *
+	    (uint64_t)NS_S / (TICK_NS * 256);
 	for (unsigned i = 0; i < RING_WORDS; i++) {
 		uint64_t w = word_load(&v->ring[i]), age;
 		enum word_kind kind = word_kind(w);
@@ -227,8 +227,7 @@ close_words(const struct conversion *v, uint64_t conv)
 				closed = CLOSED_OF(w);
 				break;
 			case W_TAT:
-				closed = i == 0 ? TATX_WORD(w & TAT_MASK)
-						: PERIOD_CLOSED(w, c);
+				closed = i == 0 ? TATX_WORD(w & TAT_MASK) : PERIOD_CLOSED(w, c);
 				break;
 			case W_BLANK:
 				/* A claim from the old blank must fail. */
@@ -271,8 +270,8 @@ freeze(const struct conversion *v, uint64_t conv)
 static bool
 kind_folds(uint8_t kind)
 {
-	return kind == RATION_SLIDING || kind == RATION_FIXED || kind == RATION_DAY
-	    || kind == RATION_MONTH;
+	return kind == RATION_SLIDING || kind == RATION_FIXED || kind == RATION_DAY ||
+	    kind == RATION_MONTH;
 }
 
 /*
@@ -338,8 +337,8 @@ carried_word(const struct conversion *v, const struct rate_def *r, uint64_t conv
 		/* Never ahead of now; LAG_NS covers that it is a little early. */
 		*epoch = epoch_of(then - FINE_NS, r->sub_ns, r->recip);
 		*index = (unsigned)(*epoch % RING_WORDS);
-		return NARROW_TAG(CONV_COUNT(conv), tick_of(*epoch * r->sub_ns))
-		    | (units < NARROW_MAX ? units : NARROW_MAX);
+		return NARROW_TAG(CONV_COUNT(conv), tick_of(*epoch * r->sub_ns)) |
+		    (units < NARROW_MAX ? units : NARROW_MAX);
 	case RATION_FIXED:
 	case RATION_DAY:
 	case RATION_MONTH:
@@ -371,8 +370,8 @@ rest_word(const struct rate_def *r, uint64_t conv, unsigned i, unsigned index, u
 	uint64_t back = (index + RING_WORDS - i) % RING_WORDS;
 
 	if (r->kind == RATION_SLIDING && back <= epoch)
-		return NARROW_TAG(CONV_COUNT(conv), tick_of((epoch - back) * r->sub_ns))
-		    | NARROW_SEAL;
+		return NARROW_TAG(CONV_COUNT(conv), tick_of((epoch - back) * r->sub_ns)) |
+		    NARROW_SEAL;
 	if (r->kind == RATION_BUCKET && i == 1)
 		return TAT_WORD(r->period16);
 	return BLANK(0x200 + CONV_COUNT(conv), CONV_FINE(conv) >> 6);
@@ -405,8 +404,8 @@ carry(const struct conversion *v, const struct rate_def *r, uint64_t conv, uint6
 
 /* The rate that a shape stands for, as far as F and G need it. */
 static bool
-rate_of_shape(const struct conversion *v, uint32_t shape, const struct rate_def *r,
-    struct rate_def *out)
+rate_of_shape(
+    const struct conversion *v, uint32_t shape, const struct rate_def *r, struct rate_def *out)
 {
 	int64_t start, end;
 	int zone;
@@ -428,8 +427,8 @@ rate_of_shape(const struct conversion *v, uint32_t shape, const struct rate_def 
 	if (zone >= 0 && !policy_period(v->x->policy, out, v->x->unix_ns, &start, &end))
 		zone = -1;
 	/* Another's bucket: its period is not in the shape's number.  Our own shape then. */
-	return out->kind == RATION_SLIDING || out->kind == RATION_FIXED
-	    || out->kind == RATION_COUNT_ONLY || zone >= 0;
+	return out->kind == RATION_SLIDING || out->kind == RATION_FIXED ||
+	    out->kind == RATION_COUNT_ONLY || zone >= 0;
 }
 
 /* From FREEZE on to DONE; somebody may be faster at each step. */
@@ -508,8 +507,8 @@ convert(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, enum 
 	for (unsigned tries = 0; tries < 64; tries++) {
 		uint64_t conv = word_load(p), state = word_load(&x->slot[SLOT_STATE]), next;
 
-		if (STATE_BIRTH(state) != x->birth
-		    || (STATE_ST(state) != ST_LIVE && STATE_ST(state) != ST_READY))
+		if (STATE_BIRTH(state) != x->birth ||
+		    (STATE_ST(state) != ST_LIVE && STATE_ST(state) != ST_READY))
 			return LOOK_GONE;
 		if (converted_later(x, conv))
 			return LOOK_CLOCK;
@@ -517,8 +516,7 @@ convert(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, enum 
 			advance(&v, conv, r);
 			continue;
 		}
-		if (CONV_SETTLED(conv) == r->shape
-		    && (!anew || CONV_COUNT(conv) == before)) {
+		if (CONV_SETTLED(conv) == r->shape && (!anew || CONV_COUNT(conv) == before)) {
 			return LOOK_AGAIN;
 		}
 		next = CONV_WORD(

@@ -67,7 +67,7 @@ decision_finish(ration_decision_t *d, int verdict, const struct call *c)
 	d->cost = c->items[d->claim].cost;
 	if (verdict == RATION_DENIED && d->retry_at > d->now)
 		d->retry_after = (uint32_t)(d->retry_at - d->now < UINT32_MAX ? d->retry_at - d->now
-									     : UINT32_MAX);
+									      : UINT32_MAX);
 }
 
 int
@@ -150,15 +150,15 @@ decision_retries(struct call *c)
 		struct item *it = &c->items[k];
 		struct ruleset next;
 
-		if (it->rules.until > latest || it->rules.until == POLICY_ENDLESS
-		    || it->rules.mode != MODE_ENFORCE
-		    || !policy_ruleset(&c->policy, it->rules.next, &next))
+		if (it->rules.until > latest || it->rules.until == POLICY_ENDLESS ||
+		    it->rules.mode != MODE_ENFORCE ||
+		    !policy_ruleset(&c->policy, it->rules.next, &next))
 			continue;
 		call_use(c, it);
 		for (unsigned i = 0; i < it->rules.nrates && it->first + i < d->nrates; i++) {
 			ration_rate_t *out = &d->rates[it->first + i], then = *out;
-			bool late = out->retry_at == RATION_NEVER
-			    || out->retry_at > it->rules.until;
+			bool late =
+			    out->retry_at == RATION_NEVER || out->retry_at > it->rules.until;
 
 			retry_after_end(c, it, i, &next, &then);
 			/* Fits now, but would not once the override has ended. */
@@ -169,4 +169,3 @@ decision_retries(struct call *c)
 		}
 	}
 }
-

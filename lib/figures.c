@@ -75,8 +75,8 @@ retry_sliding(const struct cell_ctx *x, unsigned cell, const struct rate_def *r,
 }
 
 void
-cell_retry(const struct cell_ctx *x, unsigned cell, const struct rate_def *r,
-    const struct look *l, uint64_t cost, ration_rate_t *out)
+cell_retry(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, const struct look *l,
+    uint64_t cost, ration_rate_t *out)
 {
 	uint64_t ahead;
 
@@ -87,14 +87,14 @@ cell_retry(const struct cell_ctx *x, unsigned cell, const struct rate_def *r,
 	}
 	switch (r->kind) {
 	case RATION_SLIDING:
-		out->retry_at = shared_to_s(
-		    x, retry_sliding(x, cell, r, l, l->used - (r->units - cost)));
+		out->retry_at =
+		    shared_to_s(x, retry_sliding(x, cell, r, l, l->used - (r->units - cost)));
 		break;
 	case RATION_BUCKET:
 		/* tat + cost p - burst p, rounded up */
 		ahead = (r->units - cost) * r->period16;
-		out->retry_at = shared_to_s(
-		    x, l->units > ahead ? (l->units - ahead + 15) / 16 : x->now_ns);
+		out->retry_at =
+		    shared_to_s(x, l->units > ahead ? (l->units - ahead + 15) / 16 : x->now_ns);
 		break;
 	case RATION_CONCURRENT:
 		out->retry_at = RATION_NEVER;

@@ -19,7 +19,7 @@
 struct mapping {
 	struct segment seg;
 	struct mapping *older;
-	bool lent;  /* only the policy was replaced: the counters are the next one's too */
+	bool lent; /* only the policy was replaced: the counters are the next one's too */
 	bool blank;
 };
 
@@ -28,10 +28,10 @@ struct ration {
 	struct clock clock;
 	struct paths paths;
 	unsigned flags;
-	_Atomic uint64_t last_try_ns;      /* coarse time of the last attempt to attach */
+	_Atomic uint64_t last_try_ns;          /* coarse time of the last attempt to attach */
 	_Atomic(const struct segment *) moved; /* whose policy was last found retired */
-	_Atomic uint32_t attaching;        /* 1: a thread is at it; nobody waits for it */
-	_Atomic uint64_t degraded;         /* decisions made without a segment */
+	_Atomic uint32_t attaching;            /* 1: a thread is at it; nobody waits for it */
+	_Atomic uint64_t degraded;             /* decisions made without a segment */
 	struct mapping *maps; /* newest first; touched by the thread that attaches */
 	/*
 	 * Guesses, each checked against shared memory or the clock before it is used; so they may
@@ -42,12 +42,12 @@ struct ration {
 		_Atomic uint64_t mark;  /* tag of its words, and its number: see short.h */
 		_Atomic int64_t reset;  /* Unix s at which it has expired */
 		_Atomic uint32_t shape; /* whose it is, for good; 0: nobody's yet */
-	} subs[EPOCHS]; /* by shape */
+	} subs[EPOCHS];                 /* by shape */
 	struct {
 		_Atomic uint64_t place; /* see acquire.c */
 		_Atomic uint64_t word;  /* address of the ring word last charged; stays mapped */
-	} hints[HINTS]; /* by a hash of the key */
-	struct ration *next; /* all handles of the process: for the fork handler */
+	} hints[HINTS];                 /* by a hash of the key */
+	struct ration *next;            /* all handles of the process: for the fork handler */
 };
 
 /*
@@ -68,8 +68,8 @@ handle_segment(struct ration *r)
 {
 	const struct segment *seg = atomic_load_explicit(&r->seg, memory_order_acquire);
 
-	if (__builtin_expect(seg != NULL
-		    && atomic_load_explicit(&seg->head->retired, memory_order_acquire) == 0,
+	if (__builtin_expect(
+		seg != NULL && atomic_load_explicit(&seg->head->retired, memory_order_acquire) == 0,
 		1))
 		return seg;
 	return handle_reattach(r);

@@ -71,14 +71,22 @@ tail_word(const unsigned char *b, size_t len)
 	uint64_t w = 0;
 
 	switch (len & 7) {
-	case 7: w |= (uint64_t)b[6] << 48; /* FALLTHROUGH */
-	case 6: w |= (uint64_t)b[5] << 40; /* FALLTHROUGH */
-	case 5: w |= (uint64_t)b[4] << 32; /* FALLTHROUGH */
-	case 4: w |= (uint64_t)b[3] << 24; /* FALLTHROUGH */
-	case 3: w |= (uint64_t)b[2] << 16; /* FALLTHROUGH */
-	case 2: w |= (uint64_t)b[1] << 8; /* FALLTHROUGH */
-	case 1: w |= (uint64_t)b[0]; /* FALLTHROUGH */
-	default: return w;
+	case 7:
+		w |= (uint64_t)b[6] << 48; /* FALLTHROUGH */
+	case 6:
+		w |= (uint64_t)b[5] << 40; /* FALLTHROUGH */
+	case 5:
+		w |= (uint64_t)b[4] << 32; /* FALLTHROUGH */
+	case 4:
+		w |= (uint64_t)b[3] << 24; /* FALLTHROUGH */
+	case 3:
+		w |= (uint64_t)b[2] << 16; /* FALLTHROUGH */
+	case 2:
+		w |= (uint64_t)b[1] << 8; /* FALLTHROUGH */
+	case 1:
+		w |= (uint64_t)b[0]; /* FALLTHROUGH */
+	default:
+		return w;
 	}
 }
 
@@ -102,8 +110,8 @@ sip_bytes(struct sip *s, const unsigned char *b, size_t len)
 static inline uint64_t
 slot_fill(const struct segment *seg, uint64_t slot, uint64_t birth, unsigned i)
 {
-	uint64_t x = seg->secret[0] + slot * UINT64_C(0x9e3779b97f4a7c15)
-	    + (birth << 3 | i) * UINT64_C(0xd1342543de82ef95);
+	uint64_t x = seg->secret[0] + slot * UINT64_C(0x9e3779b97f4a7c15) +
+	    (birth << 3 | i) * UINT64_C(0xd1342543de82ef95);
 
 	x ^= seg->secret[1];
 	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);

@@ -122,8 +122,8 @@ put_rate(struct out *o, ration_t *r, const ration_decision_t *d, unsigned i)
 	put_units(o, "limit_units", rate->limit_units);
 	put(o, "\"used\":%" PRIu64 ",", rate->used);
 	put_units(o, "remaining", rate->remaining);
-	put(o, "\"window_s\":%" PRIu64 ",\"reset_at\":%" PRId64 ",",
-	    rate->window_ns / 1000000000, rate->reset_at);
+	put(o, "\"window_s\":%" PRIu64 ",\"reset_at\":%" PRId64 ",", rate->window_ns / 1000000000,
+	    rate->reset_at);
 	put_retry(o, rate->retry_at);
 	put(o, "\"level\":%u}", rate->level);
 }
@@ -149,14 +149,14 @@ reason_text(unsigned reason)
 }
 
 int
-ration_decision_json(ration_t *r, const ration_decision_t *d, const void *key, size_t len,
-    char *buf, size_t size)
+ration_decision_json(
+    ration_t *r, const ration_decision_t *d, const void *key, size_t len, char *buf, size_t size)
 {
 	struct out o = { buf, size, 0 };
 	char text[96] = "", name[RATION_NAME_MAX + 1] = "";
 
-	if (d == NULL || d->size != sizeof(*d) || (key == NULL && len != 0)
-	    || (buf == NULL && size != 0))
+	if (d == NULL || d->size != sizeof(*d) || (key == NULL && len != 0) ||
+	    (buf == NULL && size != 0))
 		return RATION_EINVAL;
 	if (size != 0)
 		buf[0] = '\0';

@@ -58,14 +58,14 @@ key_refresh(const struct segment *seg, ration_key_t *k)
 	struct policy_ref p;
 	struct found f;
 
-	if (k->segment_id == seg->id
-	    && STATE_BIRTH(word_load(&segment_slot(seg, k->slot)[SLOT_STATE])) == k->birth)
+	if (k->segment_id == seg->id &&
+	    STATE_BIRTH(word_load(&segment_slot(seg, k->slot)[SLOT_STATE])) == k->birth)
 		return;
 	ident_hash(seg, &id);
 	k->segment_id = 0;
 	k->policy_word = 0;
-	if (policy_current(seg->policy, &p) && table_find_named(seg, &p, &id, &f)
-	    && policy_intact(&p)) {
+	if (policy_current(seg->policy, &p) && table_find_named(seg, &p, &id, &f) &&
+	    policy_intact(&p)) {
 		k->segment_id = seg->id;
 		k->slot = (uint32_t)f.slot;
 		k->birth = (uint32_t)f.birth;
@@ -114,13 +114,13 @@ key_learn(ration_t *r, const struct segment *seg, ration_key_t *k)
 	k->answer[0] = (uint64_t)sub.reset;
 	k->answer[1] = 0; /* retry_at */
 	memcpy(&k->answer[2], rate, offsetof(struct rate_def, shape));
-	if (CONV_SETTLED(k->conv) == rate->shape && plain_intact(&p)
-	    && STATE_BIRTH(k->state) == k->birth && STATE_ST(k->state) == ST_LIVE)
+	if (CONV_SETTLED(k->conv) == rate->shape && plain_intact(&p) &&
+	    STATE_BIRTH(k->state) == k->birth && STATE_ST(k->state) == ST_LIVE)
 		k->policy_word = p.policy_word;
 }
-static_assert(offsetof(ration_rate_t, limit_units) == offsetof(ration_rate_t, reset_at) + 16
-	&& sizeof(ration_rate_t) == offsetof(ration_rate_t, reset_at) + 48
-	&& offsetof(struct rate_def, shape) == 32,
+static_assert(offsetof(ration_rate_t, limit_units) == offsetof(ration_rate_t, reset_at) + 16 &&
+	sizeof(ration_rate_t) == offsetof(ration_rate_t, reset_at) + 48 &&
+	offsetof(struct rate_def, shape) == 32,
     "a handle's answer is a rate from reset_at on");
 #define KEY_UNITS(k) ((k)->answer[2])
 
@@ -140,7 +140,8 @@ key_any(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d)
 		now = clock_coarse(&r->clock, seg->policy);
 		state = word_load(&segment_slot(seg, k->slot)[SLOT_STATE]);
 		if (STATE_BIRTH(state) == k->birth && STATE_ST(state) == ST_LIVE)
-			verdict = plain_any(r, seg, now, PLACE((uint64_t)k->slot, (uint64_t)k->birth), cost, d, &word);
+			verdict = plain_any(r, seg, now,
+			    PLACE((uint64_t)k->slot, (uint64_t)k->birth), cost, d, &word);
 	}
 	if (verdict == LONG_WAY)
 		verdict = key_decide(r, k, cost, true, d);
@@ -156,13 +157,12 @@ key_any(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d)
  * Over the limit by the coarse clock: by the precise one too?  As plain_deny(), from what
  * the handle knows; used and cost were checked to be one sub-window's.
  */
-static int __attribute__((noinline))
-key_over(ration_t *r, ration_key_t *k, uint64_t used, uint64_t cost, ration_decision_t *d,
-    const struct segment *seg)
+static int __attribute__((noinline)) key_over(ration_t *r, ration_key_t *k, uint64_t used,
+    uint64_t cost, ration_decision_t *d, const struct segment *seg)
 {
 	uint64_t now = clock_precise(&r->clock, seg->policy), got = 0, need, units = KEY_UNITS(k);
-	uint64_t real_ns = (uint64_t)atomic_load_explicit(
-	    &seg->policy->real_offset_ns, memory_order_relaxed);
+	uint64_t real_ns =
+	    (uint64_t)atomic_load_explicit(&seg->policy->real_offset_ns, memory_order_relaxed);
 	word_t *s = (word_t *)(uintptr_t)k->at, *ring = &s[SLOT_CELLS + CELL_RING];
 	unsigned i, n;
 
@@ -181,15 +181,13 @@ key_over(ration_t *r, ration_key_t *k, uint64_t used, uint64_t cost, ration_deci
 	word_count(&s[SLOT_DENIED], DENIED_ONE);
 	if (d == NULL)
 		return RATION_DENIED;
-	store_pair(d, two32(sizeof(*d), RATION_DENIED),
-	    two32(used > units ? RATION_F_DEBT : 0, 1));
+	store_pair(d, two32(sizeof(*d), RATION_DENIED), two32(used > units ? RATION_F_DEBT : 0, 1));
 	d->cost = cost;
 	d->now = (int64_t)((now + real_ns) / 1000000000u);
 	memcpy(&d->retry_after, k->head, sizeof(k->head));
 	store_pair(&d->used, used, used < units ? units - used : 0);
 	memcpy(&d->reset_at, k->answer, sizeof(k->answer));
-	d->retry_at =
-	    (int64_t)((k->start_ns + i * k->sub_ns + real_ns + 999999999u) / 1000000000u);
+	d->retry_at = (int64_t)((k->start_ns + i * k->sub_ns + real_ns + 999999999u) / 1000000000u);
 	d->retry_after = (uint32_t)(d->retry_at - d->now);
 	d->level = decision_level(used, units);
 	return RATION_DENIED;
@@ -198,9 +196,8 @@ key_over(ration_t *r, ration_key_t *k, uint64_t used, uint64_t cost, ration_deci
 static bool
 key_unopened(const ration_key_t *k, uint64_t old)
 {
-	return word_kind(old) == W_BLANK
-	    || (word_kind(old) == W_NARROW
-		&& tick_diff(NARROW_TICK(old), NARROW_TICK(k->tag)) < 0);
+	return word_kind(old) == W_BLANK ||
+	    (word_kind(old) == W_NARROW && tick_diff(NARROW_TICK(old), NARROW_TICK(k->tag)) < 0);
 }
 
 /*
@@ -214,15 +211,15 @@ ration_key_acquire(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_
 	uint64_t now, sum, old, used;
 	word_t *s, *w;
 
-	if (UNLIKELY(r == NULL || k == NULL || k->size != sizeof(*k)
-		|| (d != NULL && d->size != sizeof(*d)) || (seg = handle_segment(r)) == NULL
-		|| k->segment_id != seg->id))
+	if (UNLIKELY(r == NULL || k == NULL || k->size != sizeof(*k) ||
+		(d != NULL && d->size != sizeof(*d)) || (seg = handle_segment(r)) == NULL ||
+		k->segment_id != seg->id))
 		return key_any(r, k, cost, d);
 	now = clock_coarse(&r->clock, seg->policy);
 	s = (word_t *)(uintptr_t)k->at;
 	w = (word_t *)(uintptr_t)k->word;
-	if (UNLIKELY(word_load(&seg->policy->word) != k->policy_word
-		|| now - k->from_ns >= k->span_ns || !plain_cost(cost)))
+	if (UNLIKELY(word_load(&seg->policy->word) != k->policy_word ||
+		now - k->from_ns >= k->span_ns || !plain_cost(cost)))
 		return key_any(r, k, cost, d);
 	sum = word_load(&s[SLOT_CELLS + CELL_CACHE]) ^ k->tag;
 	if (UNLIKELY(word_load(&s[SLOT_CELLS + CELL_CONV]) != k->conv || sum >> 30 != 0))

@@ -297,7 +297,8 @@ tick_diff(uint64_t a, uint64_t b)
 {
 	uint64_t d = (a - b) & TICK_MASK;
 
-	return d < UINT64_C(1) << (TICK_BITS - 1) ? (int64_t)d : (int64_t)d - (INT64_C(1) << TICK_BITS);
+	return d < UINT64_C(1) << (TICK_BITS - 1) ? (int64_t)d
+						  : (int64_t)d - (INT64_C(1) << TICK_BITS);
 }
 
 /*
@@ -315,25 +316,23 @@ tick_past(uint64_t now, uint64_t t, uint64_t n)
 /* ---- narrow: 1 cc s t(30) n(30) ---- */
 #define NARROW_MAX ((UINT64_C(1) << 30) - 1)
 #define NARROW_SEAL (UINT64_C(1) << 60)
-#define NARROW_TAG(conv, tick) (UINT64_C(1) << 63 | ((conv) & 3) << 61 | (tick) << 30)
-#define NARROW_CLOSED(w, conv) \
-	(((w) & ~(UINT64_C(3) << 61)) | ((conv) & 3) << 61 | NARROW_SEAL)
+#define NARROW_TAG(conv, tick) (UINT64_C(1) << 63 | ((conv)&3) << 61 | (tick) << 30)
+#define NARROW_CLOSED(w, conv) (((w) & ~(UINT64_C(3) << 61)) | ((conv)&3) << 61 | NARROW_SEAL)
 /* Of the same sub-window, whichever conversion and seal */
-#define NARROW_SAME(w, tag) \
-	((((w) ^ (tag)) & ~(NARROW_MAX | NARROW_SEAL | UINT64_C(3) << 61)) == 0)
+#define NARROW_SAME(w, tag) ((((w) ^ (tag)) & ~(NARROW_MAX | NARROW_SEAL | UINT64_C(3) << 61)) == 0)
 #define NARROW_TICK(w) ((w) >> 30 & TICK_MASK)
-#define NARROW_UNITS(w) ((w) & NARROW_MAX)
+#define NARROW_UNITS(w) ((w)&NARROW_MAX)
 
 /* ---- wide: 01 t(22) n(40); closed: 001 t(21) n(40) ---- */
 #define WIDE_MAX ((UINT64_C(1) << 40) - 1)
 #define WIDE_TAG(tick) (UINT64_C(1) << 62 | ((tick) >> 8 & WIDE_MASK) << 40)
 #define WIDE_TICK(w) ((w) >> 40 & WIDE_MASK)
-#define WIDE_UNITS(w) ((w) & WIDE_MAX)
+#define WIDE_UNITS(w) ((w)&WIDE_MAX)
 #define CLOSED_OF(w) (UINT64_C(1) << 61 | ((w) >> 40 & CLOSED_MASK) << 40 | WIDE_UNITS(w))
 
 /* ---- tat: 0001 TAT(60) in 1/16 ns; tatx: 00001 TAT/2(59) ---- */
 #define TAT_MASK ((UINT64_C(1) << 60) - 1)
-#define TAT_WORD(t) (UINT64_C(1) << 60 | ((t) & TAT_MASK))
+#define TAT_WORD(t) (UINT64_C(1) << 60 | ((t)&TAT_MASK))
 #define TATX_WORD(t) (UINT64_C(1) << 59 | (((t) + 1) >> 1 & (TAT_MASK >> 1)))
 /* Farther ahead than any bucket can be (it fills within 62 days): a scribble. */
 #define TAT_AHEAD_MAX (UINT64_C(100) * 86400 * 16 * 1000000000)
@@ -351,10 +350,10 @@ tat_near(uint64_t tat, uint64_t now)
 
 /* ---- blank: 00000 serial(29) tick(30) ---- */
 #define BLANK(serial, tick) (((serial) & ((UINT64_C(1) << 29) - 1)) << 30 | (tick))
-#define BLANK_TICK(w) ((w) & TICK_MASK)
+#define BLANK_TICK(w) ((w)&TICK_MASK)
 
 /* A bucket's period (ring word 1) while a conversion freezes it: 00000 1 cc(5) p(53) */
-#define PERIOD_CLOSED(p, c) (UINT64_C(1) << 58 | ((c) & 31) << 53 | ((p) & PERIOD_MASK))
+#define PERIOD_CLOSED(p, c) (UINT64_C(1) << 58 | ((c)&31) << 53 | ((p)&PERIOD_MASK))
 #define PERIOD_IS_CLOSED(w) ((w) >> 58 == 1)
 #define PERIOD_MASK ((UINT64_C(1) << 53) - 1)
 
@@ -378,8 +377,8 @@ word_kind(uint64_t w)
 #define CACHE_TAG(conv, tick) NARROW_TAG(conv, tick)
 #define CACHE_VALID(w) ((w) >> 63 != 0)
 #define CACHE_NONE(tick) (UINT64_C(1) << 60 | (tick))
-#define CACHE_FROZEN(c, units) (UINT64_C(3) << 60 | ((c) & 0xff) << 40 | (units))
-#define CACHE_IS_FROZEN(w, c) ((w) >> 40 == (UINT64_C(3) << 20 | ((c) & 0xff)))
+#define CACHE_FROZEN(c, units) (UINT64_C(3) << 60 | ((c)&0xff) << 40 | (units))
+#define CACHE_IS_FROZEN(w, c) ((w) >> 40 == (UINT64_C(3) << 20 | ((c)&0xff)))
 
 /* ---- conv: f(36) c(8) stage(2) shape(18) ---- */
 enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2, CONV_RESET = 3 };
@@ -389,11 +388,11 @@ enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2, CONV_RESET = 3
 #define SHAPE_MASK ((UINT64_C(1) << SHAPE_BITS) - 1)
 #define SHAPE_NONE 0u
 #define CONV_WORD(fine, c, stage, shape) \
-	((fine) << 28 | ((c) & 0xff) << 20 | (uint64_t)(stage) << SHAPE_BITS | (shape))
+	((fine) << 28 | ((c)&0xff) << 20 | (uint64_t)(stage) << SHAPE_BITS | (shape))
 #define CONV_FINE(w) ((w) >> 28)
 #define CONV_COUNT(w) ((w) >> 20 & 0xff)
 #define CONV_STAGE(w) ((enum conv_stage)((w) >> SHAPE_BITS & 3))
-#define CONV_SHAPE(w) ((uint32_t)((w) & SHAPE_MASK))
+#define CONV_SHAPE(w) ((uint32_t)((w)&SHAPE_MASK))
 #define CONV_SETTLED(w) ((w) & ((UINT64_C(1) << 20) - 1)) /* equals shape: settled on it */
 
 /* ---- total: n(44) k(1) m(19) ---- */
@@ -401,11 +400,11 @@ enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2, CONV_RESET = 3
 #define TOTAL_ONE (UINT64_C(1) << TOTAL_SHIFT)
 #define TOTAL_UNITS(w) ((w) >> TOTAL_SHIFT)
 #define TOTAL_MARK(w) ((w) & (TOTAL_ONE - 1))
-#define MARK_FOLD(i, tick) ((uint64_t)(i) << 15 | ((tick) & 0x7fff))
-#define MARK_CONV(c) (UINT64_C(1) << 19 | (UINT64_C(1) << 18) | ((c) & 0xff))
+#define MARK_FOLD(i, tick) ((uint64_t)(i) << 15 | ((tick)&0x7fff))
+#define MARK_CONV(c) (UINT64_C(1) << 19 | (UINT64_C(1) << 18) | ((c)&0xff))
 #define MARK_CONV_ALL(c) (MARK_CONV(c) | 0x100) /* nothing of it is in the ring */
 #define MARK_NONE (UINT64_C(1) << 19 | UINT64_C(0x7ff00))
-#define MARK_BIRTH(birth) (UINT64_C(1) << 19 | ((birth) & 0x3ffff))
+#define MARK_BIRTH(birth) (UINT64_C(1) << 19 | ((birth)&0x3ffff))
 
 /* ---- denied: n(36) ext(28) ---- */
 #define DENIED_ONE (UINT64_C(1) << 28)
@@ -416,23 +415,23 @@ enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2, CONV_RESET = 3
 #define STATE_WORD(birth, attempt, st) ((birth) << 34 | (attempt) << 4 | (uint64_t)(st))
 #define STATE_BIRTH(w) ((w) >> 34)
 #define STATE_ATTEMPT(w) ((w) >> 4 & TICK_MASK)
-#define STATE_ST(w) ((enum slot_st)((w) & 15))
+#define STATE_ST(w) ((enum slot_st)((w)&15))
 
 /* ---- bucket: version(36) slot+1(28) ---- */
 #define REF_MASK ((UINT64_C(1) << 28) - 1)
-#define BUCKET_REF(w) ((w) & REF_MASK)
+#define BUCKET_REF(w) ((w)&REF_MASK)
 #define BUCKET_NEXT(w, ref) (((w) & ~REF_MASK) + (REF_MASK + 1) + (ref))
 
 /* ---- link: next+1(28) spare(12) keylen(8) limit(16) ---- */
 #define LINK_WORD(next, len, limit) ((uint64_t)(next) << 36 | (uint64_t)(len) << 16 | (limit))
 #define LINK_NEXT(w) ((w) >> 36)
 #define LINK_LEN(w) ((uint32_t)((w) >> 16 & 0xff))
-#define LINK_LIMIT(w) ((uint32_t)((w) & 0xffff))
+#define LINK_LIMIT(w) ((uint32_t)((w)&0xffff))
 #define LINK_IDENT(w) ((w) & ((UINT64_C(1) << 24) - 1)) /* key length and limit */
 
 /* ---- link of an extra slot: owner+1(28) ones(12) birth(24); never that of a key ---- */
 #define EXTRA_LINK(owner, birth) \
-	(((uint64_t)(owner) + 1) << 36 | UINT64_C(0xfff) << 24 | ((birth) & UINT64_C(0xffffff)))
+	(((uint64_t)(owner) + 1) << 36 | UINT64_C(0xfff) << 24 | ((birth)&UINT64_C(0xffffff)))
 
 /* ---- resolved: version(32) ruleset(32) ---- */
 #define RESOLVED_WORD(version, ruleset) ((uint64_t)(version) << 32 | (ruleset))

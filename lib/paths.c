@@ -23,10 +23,8 @@ instance_valid(const char *s)
 {
 	size_t n = strlen(s);
 
-	return n >= 1 && n <= 32 && s[0] != '.'
-	    && strspn(s,
-		   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
-	    == n;
+	return n >= 1 && n <= 32 && s[0] != '.' &&
+	    strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
 }
 
 static bool
@@ -46,14 +44,14 @@ static int
 in_directory(struct paths *p, const char *dir)
 {
 	const char *i = p->instance;
-	bool ok = put(p->shm_dir, sizeof(p->shm_dir), "%s%s", dir, "")
-	    && put(p->run_dir, sizeof(p->run_dir), "%s%s", dir, "")
-	    && put(p->counters, sizeof(p->counters), "%s/%s.counters", dir, i)
-	    && put(p->policy, sizeof(p->policy), "%s/%s.policy", dir, i)
-	    && put(p->lock, sizeof(p->lock), "%s/%s.lock", dir, i)
-	    && put(p->socket, sizeof(p->socket), "%s/%s.sock", dir, i)
-	    && put(p->state, sizeof(p->state), "%s/%s.db", dir, i)
-	    && put(p->config, sizeof(p->config), "%s%s", dir, "/ration.yaml");
+	bool ok = put(p->shm_dir, sizeof(p->shm_dir), "%s%s", dir, "") &&
+	    put(p->run_dir, sizeof(p->run_dir), "%s%s", dir, "") &&
+	    put(p->counters, sizeof(p->counters), "%s/%s.counters", dir, i) &&
+	    put(p->policy, sizeof(p->policy), "%s/%s.policy", dir, i) &&
+	    put(p->lock, sizeof(p->lock), "%s/%s.lock", dir, i) &&
+	    put(p->socket, sizeof(p->socket), "%s/%s.sock", dir, i) &&
+	    put(p->state, sizeof(p->state), "%s/%s.db", dir, i) &&
+	    put(p->config, sizeof(p->config), "%s%s", dir, "/ration.yaml");
 
 	return ok ? 0 : RATION_EINVAL;
 }
@@ -62,14 +60,14 @@ static int
 in_system(struct paths *p)
 {
 	const char *i = p->instance;
-	bool ok = put(p->shm_dir, sizeof(p->shm_dir), "%s%s", SYSTEM_SHM, "")
-	    && put(p->run_dir, sizeof(p->run_dir), "%s%s", SYSTEM_RUN, "")
-	    && put(p->counters, sizeof(p->counters), SYSTEM_SHM "/ration-%s.counters%s", i, "")
-	    && put(p->policy, sizeof(p->policy), SYSTEM_SHM "/ration-%s.policy%s", i, "")
-	    && put(p->lock, sizeof(p->lock), "%s/%s.lock", SYSTEM_RUN, i)
-	    && put(p->socket, sizeof(p->socket), "%s/%s.sock", SYSTEM_RUN, i)
-	    && put(p->state, sizeof(p->state), "%s/%s.db", SYSTEM_STATE, i)
-	    && put(p->config, sizeof(p->config), "%s%s", SYSTEM_CONFIG, "");
+	bool ok = put(p->shm_dir, sizeof(p->shm_dir), "%s%s", SYSTEM_SHM, "") &&
+	    put(p->run_dir, sizeof(p->run_dir), "%s%s", SYSTEM_RUN, "") &&
+	    put(p->counters, sizeof(p->counters), SYSTEM_SHM "/ration-%s.counters%s", i, "") &&
+	    put(p->policy, sizeof(p->policy), SYSTEM_SHM "/ration-%s.policy%s", i, "") &&
+	    put(p->lock, sizeof(p->lock), "%s/%s.lock", SYSTEM_RUN, i) &&
+	    put(p->socket, sizeof(p->socket), "%s/%s.sock", SYSTEM_RUN, i) &&
+	    put(p->state, sizeof(p->state), "%s/%s.db", SYSTEM_STATE, i) &&
+	    put(p->config, sizeof(p->config), "%s%s", SYSTEM_CONFIG, "");
 
 	return ok ? 0 : RATION_EINVAL;
 }
@@ -89,8 +87,8 @@ in_home(struct paths *p, const char *runtime)
 	if (e != 0 || home == NULL)
 		return e;
 	if (!put(base, sizeof(base), "%s%s", state != NULL && *state == '/' ? state : home,
-		state != NULL && *state == '/' ? "/ration" : "/.local/state/ration")
-	    || !put(p->state, sizeof(p->state), "%s/%s.db", base, p->instance))
+		state != NULL && *state == '/' ? "/ration" : "/.local/state/ration") ||
+	    !put(p->state, sizeof(p->state), "%s/%s.db", base, p->instance))
 		return RATION_EINVAL;
 	if (!put(p->config, sizeof(p->config), "%s%s",
 		config != NULL && *config == '/' ? config : home,

@@ -173,8 +173,8 @@ override_of(const struct policy_ref *p, const struct key_def *k, uint32_t limit)
 }
 
 int64_t
-policy_resolve(const struct policy_ref *p, uint32_t limit, const void *key, size_t len,
-    bool *listed)
+policy_resolve(
+    const struct policy_ref *p, uint32_t limit, const void *key, size_t len, bool *listed)
 {
 	uint64_t nplans = p->area->nplans, nenvs = p->area->nenvs, nlimits = p->area->nlimits;
 	const uint32_t *matrix;
@@ -185,8 +185,7 @@ policy_resolve(const struct policy_ref *p, uint32_t limit, const void *key, size
 	*listed = false;
 	if (limit >= nlimits || nplans > UINT16_MAX || nenvs > UINT16_MAX)
 		return -1;
-	matrix = section(
-	    p, p->area->matrix, nlimits * (nplans + 1) * (nenvs + 1), sizeof(*matrix));
+	matrix = section(p, p->area->matrix, nlimits * (nplans + 1) * (nenvs + 1), sizeof(*matrix));
 	if (matrix == NULL)
 		return -1;
 	if (policy_key(p, policy_hash(key, len), key, len, &k)) {
@@ -294,9 +293,9 @@ policy_zone_name(const struct policy_ref *p, uint32_t zone)
 
 /* ---- writing ---- */
 
-#define SHAPE_COUNT 1u      /* unlimited */
+#define SHAPE_COUNT 1u /* unlimited */
 #define SHAPE_CONCURRENT 2u
-#define SHAPE_SLIDING 16u   /* + seconds, up to 86,400 */
+#define SHAPE_SLIDING 16u /* + seconds, up to 86,400 */
 #define SHAPE_FIXED (SHAPE_SLIDING + 86401u)
 #define SHAPE_DAY (SHAPE_FIXED + 86401u) /* + hash of the zone */
 #define SHAPE_MONTH (SHAPE_DAY + 4096u)
@@ -351,8 +350,8 @@ rate_def_derive(struct rate_def *r, const char *zone)
 			r->period16 = TAT_MASK >> 8; /* never refills */
 		else
 			r->period16 = (r->window_ns * 16 + r->rate_units - 1) / r->rate_units;
-		r->shape = SHAPE_BUCKET
-		    + (uint32_t)(r->period16 * UINT64_C(0x9e3779b97f4a7c15) % SHAPE_BUCKETS);
+		r->shape = SHAPE_BUCKET +
+		    (uint32_t)(r->period16 * UINT64_C(0x9e3779b97f4a7c15) % SHAPE_BUCKETS);
 		break;
 	case RATION_CONCURRENT:
 		r->shape = SHAPE_CONCURRENT;
@@ -369,8 +368,7 @@ policy_begin(struct policy_head *head, uint32_t *version)
 	uint32_t current = POLICY_CURRENT(word_load(&head->word));
 
 	*version = current + 1;
-	atomic_store_explicit(
-	    &head->word, POLICY_WORD(current, current + 1), memory_order_seq_cst);
+	atomic_store_explicit(&head->word, POLICY_WORD(current, current + 1), memory_order_seq_cst);
 	/* Nothing is written to the area before `writing` is seen: pairs with policy_intact(). */
 	atomic_thread_fence(memory_order_seq_cst);
 	return (char *)head + head->area_off[*version & 1];
@@ -379,8 +377,7 @@ policy_begin(struct policy_head *head, uint32_t *version)
 void
 policy_publish(struct policy_head *head, uint32_t version)
 {
-	atomic_store_explicit(
-	    &head->word, POLICY_WORD(version, version), memory_order_release);
+	atomic_store_explicit(&head->word, POLICY_WORD(version, version), memory_order_release);
 }
 
 void

@@ -57,10 +57,10 @@ struct policy_head {
 	uint64_t area_off[2];
 	uint64_t reserved;
 	/* second line: read by every call, changed seldom */
-	alignas(64) word_t word;          /* current(32) writing(32) */
-	_Atomic int64_t test_offset_ns;   /* the test clock's advance; 0 unless sandbox */
-	_Atomic int64_t real_offset_ns;   /* Unix time - shared time */
-	_Atomic uint32_t sandbox;         /* 1: the test clock may be moved */
+	alignas(64) word_t word;           /* current(32) writing(32) */
+	_Atomic int64_t test_offset_ns;    /* the test clock's advance; 0 unless sandbox */
+	_Atomic int64_t real_offset_ns;    /* Unix time - shared time */
+	_Atomic uint32_t sandbox;          /* 1: the test clock may be moved */
 	_Atomic uint32_t clock_generation; /* counts up when an offset changes */
 	uint64_t reserved2[4];
 };
@@ -86,9 +86,9 @@ struct rate_def {
 	uint32_t shape;      /* 1..SHAPE_MASK: number of (kind, window, zone, period) */
 	uint8_t zone;        /* index of the zone of a calendar rate */
 	uint8_t reserved[3];
-	uint64_t sub_ns;     /* sliding: (window + LAG)/15, rounded up */
-	uint64_t recip;      /* floor((2^64 - 1) / sub_ns) */
-	uint64_t period16;   /* bucket: 1/16 ns a unit, rounded up */
+	uint64_t sub_ns;   /* sliding: (window + LAG)/15, rounded up */
+	uint64_t recip;    /* floor((2^64 - 1) / sub_ns) */
+	uint64_t period16; /* bucket: 1/16 ns a unit, rounded up */
 };
 static_assert(offsetof(ration_rate_t, limit_units) == 32 && offsetof(ration_rate_t, kind) == 56 &&
 	offsetof(struct rate_def, kind) == 24,
@@ -220,15 +220,15 @@ int64_t policy_limit_id(const struct policy_ref *p, const char *name, size_t len
 /* String at offset off of the strings section, "" when out of range; *len without NUL. */
 const char *policy_string(const struct policy_ref *p, uint32_t off, size_t *len);
 /* The key's entry.  False: the policy does not name it. */
-bool policy_key(const struct policy_ref *p, uint64_t hash, const void *key, size_t len,
-    struct key_def *out);
+bool policy_key(
+    const struct policy_ref *p, uint64_t hash, const void *key, size_t len, struct key_def *out);
 /*
  * Ruleset index for a key of a limit at Unix second `now`: override, else plan x
  * environment, else default.  Follows `until` up to eight times.  -1: no such
  * limit.  *listed: the policy names the key.
  */
-int64_t policy_resolve(const struct policy_ref *p, uint32_t limit, const void *key, size_t len,
-    bool *listed);
+int64_t policy_resolve(
+    const struct policy_ref *p, uint32_t limit, const void *key, size_t len, bool *listed);
 /*
  * Start and end, Unix s, of the period of a calendar or fixed rate around `now`
  * (Unix ns).  Beyond the published table days of 86,400 s and months of 31 days are used.

@@ -18,10 +18,10 @@
 #include <stdbool.h>
 
 struct rate_spec {
-	uint8_t kind;        /* RATION_SLIDING ... */
-	uint64_t units;      /* N; a bucket: units a window; RATION_UNLIMITED */
-	uint64_t burst;      /* a bucket's burst, else 0 */
-	uint64_t window_ns;  /* nominal for day and month; 0 for concurrent, unlimited */
+	uint8_t kind;       /* RATION_SLIDING ... */
+	uint64_t units;     /* N; a bucket: units a window; RATION_UNLIMITED */
+	uint64_t burst;     /* a bucket's burst, else 0 */
+	uint64_t window_ns; /* nominal for day and month; 0 for concurrent, unlimited */
 };
 
 /*

@@ -98,8 +98,8 @@ same_counters(struct segment *seg, const struct segment *cur)
 {
 	struct segment own = *seg;
 
-	if (cur == NULL || seg->head->id != cur->head->id || seg->bytes != cur->bytes
-	    || atomic_load_explicit(&cur->head->retired, memory_order_acquire) != 0)
+	if (cur == NULL || seg->head->id != cur->head->id || seg->bytes != cur->bytes ||
+	    atomic_load_explicit(&cur->head->retired, memory_order_acquire) != 0)
 		return false;
 	*seg = *cur;
 	segment_swap_policy(seg, &own);
@@ -172,9 +172,9 @@ handle_reattach(struct ration *r)
 
 	now = mono_coarse();
 	last = atomic_load_explicit(&r->last_try_ns, memory_order_relaxed);
-	if (now - last < RETRY_NS
-	    || !atomic_compare_exchange_strong_explicit(&r->last_try_ns, &last, now,
-		memory_order_relaxed, memory_order_relaxed))
+	if (now - last < RETRY_NS ||
+	    !atomic_compare_exchange_strong_explicit(
+		&r->last_try_ns, &last, now, memory_order_relaxed, memory_order_relaxed))
 		return seg;
 	(void)try_attach(r);
 	return atomic_load_explicit(&r->seg, memory_order_acquire);
@@ -184,13 +184,13 @@ handle_reattach(struct ration *r)
  * The first call that finds a policy replaced looks for the next one at once: a live change
  * counts from the next call.  If that fails, as for a retired segment.
  */
-static const struct segment * __attribute__((noinline))
+static const struct segment *__attribute__((noinline))
 policy_moved(struct ration *r, const struct segment *seg)
 {
 	const struct segment *known = atomic_load_explicit(&r->moved, memory_order_relaxed);
 
-	if (known == seg
-	    || !atomic_compare_exchange_strong_explicit(
+	if (known == seg ||
+	    !atomic_compare_exchange_strong_explicit(
 		&r->moved, &known, seg, memory_order_relaxed, memory_order_relaxed))
 		return handle_reattach(r);
 	(void)try_attach(r);
@@ -230,8 +230,7 @@ ration_open_dir(const char *dir, const char *instance, unsigned flags, ration_t 
 		goto fail;
 	r->flags = flags;
 	clock_init(&r->clock);
-	atomic_store_explicit(
-	    &r->last_try_ns, mono_coarse(), memory_order_relaxed);
+	atomic_store_explicit(&r->last_try_ns, mono_coarse(), memory_order_relaxed);
 	/* An object that is being replaced is there again within moments. */
 	for (unsigned tries = 0; (e = try_attach(r)) == RATION_ENOTREADY && tries < 50; tries++)
 		(void)nanosleep(&(struct timespec) { .tv_nsec = 1000000 }, NULL);

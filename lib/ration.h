@@ -43,12 +43,16 @@ extern "C" {
  */
 #define RATION_ERRORS(X) \
 	X(RATION_EINVAL, -1, "invalid argument") \
-	X(RATION_ENOSEG, -2, "no segment of this instance: is rationd running? start it with: rationd") \
+	X(RATION_ENOSEG, -2, \
+	    "no segment of this instance: is rationd running? start it with: rationd") \
 	X(RATION_EPERM, -3, "no permission for the segment: join its group") \
-	X(RATION_ELAYOUT, -4, "the segment was made by another layout version: update rationd and libration together") \
+	X(RATION_ELAYOUT, -4, \
+	    "the segment was made by another layout version: update rationd and libration " \
+	    "together") \
 	X(RATION_ENOTREADY, -5, "the segment is still being made: try again") \
 	X(RATION_EBADSEG, -6, "the segment is damaged or truncated: restart rationd") \
-	X(RATION_EOWNER, -7, "the segment belongs to a stranger or is open to the world: not trusted") \
+	X(RATION_EOWNER, -7, \
+	    "the segment belongs to a stranger or is open to the world: not trusted") \
 	X(RATION_ENOLIMIT, -8, "no such limit in the policy") \
 	X(RATION_EKEY, -9, "key is empty or longer than 255 bytes") \
 	X(RATION_ECOST, -10, "cost is above 10^12") \
@@ -64,14 +68,14 @@ enum ration_error {
 #undef X
 };
 
-#define RATION_KEY_MAX 255u          /* bytes of a key */
-#define RATION_NAME_MAX 63u          /* bytes of a limit's name */
+#define RATION_KEY_MAX 255u              /* bytes of a key */
+#define RATION_NAME_MAX 63u              /* bytes of a limit's name */
 #define RATION_COST_MAX 1000000000000ull /* units of one call */
-#define RATION_UNLIMITED UINT64_MAX  /* limit_units and remaining of "unlimited" */
-#define RATION_NEVER INT64_C(-1)     /* retry_at: no waiting helps */
-#define RATION_CLAIMS_MAX 8u         /* limits in one call */
-#define RATION_RATES_MAX 4u          /* rates of one limit */
-#define RATION_DECISION_RATES 16u    /* rates in one decision */
+#define RATION_UNLIMITED UINT64_MAX      /* limit_units and remaining of "unlimited" */
+#define RATION_NEVER INT64_C(-1)         /* retry_at: no waiting helps */
+#define RATION_CLAIMS_MAX 8u             /* limits in one call */
+#define RATION_RATES_MAX 4u              /* rates of one limit */
+#define RATION_DECISION_RATES 16u        /* rates in one decision */
 
 /* ration_open() flags */
 #define RATION_FAIL_OPEN 1u /* without a segment: succeed, admit, mark RATION_F_DEGRADED */
@@ -94,10 +98,10 @@ enum ration_error {
 
 /* Why no waiting helps, or which event to wait for */
 #define RATION_R_NONE 0u
-#define RATION_R_COST 1u    /* the cost is above the limit */
-#define RATION_R_ZERO 2u    /* the limit is 0 */
-#define RATION_R_RELEASE 3u /* a lease must be released */
-#define RATION_R_FULL 4u    /* the table is full and when_full is deny */
+#define RATION_R_COST 1u     /* the cost is above the limit */
+#define RATION_R_ZERO 2u     /* the limit is 0 */
+#define RATION_R_RELEASE 3u  /* a lease must be released */
+#define RATION_R_FULL 4u     /* the table is full and when_full is deny */
 #define RATION_R_UNLISTED 5u /* the limit refuses keys that the policy does not list */
 
 typedef struct ration ration_t;
@@ -138,15 +142,15 @@ typedef struct ration_receipt {
  */
 typedef struct ration_decision {
 	uint32_t size;
-	int32_t verdict;    /* RATION_ADMITTED or RATION_DENIED */
-	uint32_t flags;     /* RATION_F_... */
+	int32_t verdict; /* RATION_ADMITTED or RATION_DENIED */
+	uint32_t flags;  /* RATION_F_... */
 	uint16_t nrates;
 	uint16_t nreceipts;
-	uint64_t cost;      /* of the claim that decided */
-	int64_t now;        /* Unix s, rounded down, that the decision was made at */
+	uint64_t cost;        /* of the claim that decided */
+	int64_t now;          /* Unix s, rounded down, that the decision was made at */
 	uint32_t retry_after; /* s: retry_at - now; 0 when there is none */
 	uint32_t policy_version;
-	uint32_t segment_id;  /* which mapping of the handle was charged */
+	uint32_t segment_id;                  /* which mapping of the handle was charged */
 	uint32_t limit_id[RATION_CLAIMS_MAX]; /* for ration_limit_name() */
 	uint32_t reserved0;
 	union {
@@ -159,9 +163,15 @@ typedef struct ration_decision {
 } ration_decision_t;
 
 #ifdef __cplusplus
-#define RATION_DECISION_INIT { sizeof(ration_decision_t) }
+#define RATION_DECISION_INIT \
+	{ \
+		sizeof(ration_decision_t) \
+	}
 #else
-#define RATION_DECISION_INIT { .size = sizeof(ration_decision_t) }
+#define RATION_DECISION_INIT \
+	{ \
+		.size = sizeof(ration_decision_t) \
+	}
 #endif
 
 /* One limit of a call.  .size = sizeof(ration_claim_t). */
@@ -229,22 +239,20 @@ int ration_attach(ration_t *r);
  * Returns RATION_ADMITTED, RATION_DENIED, RATION_ENOLIMIT, _EKEY, _ECOST,
  * _EINVAL, _EDETACHED, _EBUSY.
  */
-int ration_acquire(ration_t *r, const char *limit, const char *key, uint64_t cost,
-    ration_decision_t *d);
+int ration_acquire(
+    ration_t *r, const char *limit, const char *key, uint64_t cost, ration_decision_t *d);
 
 /*
  * Take units of several limits, all or nothing.
  * claims: n of them, 1..RATION_CLAIMS_MAX, at most RATION_DECISION_RATES rates
  * in sum.  Looks at every existing key before a new one is added.
  */
-int ration_acquire_all(ration_t *r, const ration_claim_t *claims, size_t n,
-    ration_decision_t *d);
+int ration_acquire_all(ration_t *r, const ration_claim_t *claims, size_t n, ration_decision_t *d);
 
 /* The answer that ration_acquire() would give; charges and adds nothing. */
-int ration_peek(ration_t *r, const char *limit, const char *key, uint64_t cost,
-    ration_decision_t *d);
-int ration_peek_all(ration_t *r, const ration_claim_t *claims, size_t n,
-    ration_decision_t *d);
+int ration_peek(
+    ration_t *r, const char *limit, const char *key, uint64_t cost, ration_decision_t *d);
+int ration_peek_all(ration_t *r, const ration_claim_t *claims, size_t n, ration_decision_t *d);
 
 /*
  * Give back `units` of each rate that d charged: never more than d charged, never
@@ -263,8 +271,7 @@ int ration_refund(ration_t *r, const ration_decision_t *d, uint64_t units);
  * key: len bytes, 1..RATION_KEY_MAX, copied.
  * Returns 0, RATION_ENOLIMIT, _EKEY, _EINVAL, _EDETACHED.
  */
-int ration_key(ration_t *r, const char *limit, const void *key, size_t len,
-    ration_key_t *out);
+int ration_key(ration_t *r, const char *limit, const void *key, size_t len, ration_key_t *out);
 
 /* As ration_acquire() and ration_peek(), without the search. */
 int ration_key_acquire(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d);
@@ -274,8 +281,8 @@ int ration_key_peek(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision
  * Name of the limit that claim `claim` of d was about, as text into buf of
  * size bytes.  Returns its length, or a negative error.
  */
-int ration_limit_name(ration_t *r, const ration_decision_t *d, unsigned claim, char *buf,
-    size_t size);
+int ration_limit_name(
+    ration_t *r, const ration_decision_t *d, unsigned claim, char *buf, size_t size);
 
 /* "300/min", "10/s burst 20", "480/day": rate as text.  Returns as snprintf(). */
 int ration_rate_text(const ration_rate_t *rate, char *buf, size_t size);
@@ -284,8 +291,8 @@ int ration_rate_text(const ration_rate_t *rate, char *buf, size_t size);
  * The decision as one line of JSON, the same everywhere.  key: len bytes,
  * shown as strvis(3) would.  Returns as snprintf().
  */
-int ration_decision_json(ration_t *r, const ration_decision_t *d, const void *key,
-    size_t len, char *buf, size_t size);
+int ration_decision_json(
+    ration_t *r, const ration_decision_t *d, const void *key, size_t len, char *buf, size_t size);
 
 /* What a negative value means; never NULL, static. */
 const char *ration_strerror(int error);

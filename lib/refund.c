@@ -19,14 +19,14 @@ expired(const struct cell_ctx *x, uint32_t shape, uint64_t tag)
 	r.window_ns = shape_seconds(shape, &r.kind) * (uint64_t)NS_S;
 	if (r.kind == RATION_SLIDING) {
 		rate_def_derive(&r, "");
-		return tick_diff(tick_of(x->now_ns), tag >> 30 & TICK_MASK)
-		    > (int64_t)(RING_WORDS * r.sub_ns / TICK_NS);
+		return tick_diff(tick_of(x->now_ns), tag >> 30 & TICK_MASK) >
+		    (int64_t)(RING_WORDS * r.sub_ns / TICK_NS);
 	}
 	zone = shape_zone(x->policy, shape);
 	if (zone >= 0)
 		r.zone = (uint8_t)zone;
-	if ((r.kind != RATION_FIXED && zone < 0)
-	    || !policy_period(x->policy, &r, x->unix_ns, &start, &end))
+	if ((r.kind != RATION_FIXED && zone < 0) ||
+	    !policy_period(x->policy, &r, x->unix_ns, &start, &end))
 		return false;
 	return period_tag(start) != tag;
 }
@@ -37,8 +37,8 @@ receipt_holds(const struct cell_ctx *x, const ration_receipt_t *rc)
 {
 	uint64_t conv = cell_load(x, WHERE_CELL(rc->where), CELL_CONV);
 
-	return STATE_BIRTH(word_load(&x->slot[SLOT_STATE])) == x->birth
-	    && CONV_COUNT(conv) == WHERE_CONV(rc->where) && CONV_STAGE(conv) == CONV_DONE;
+	return STATE_BIRTH(word_load(&x->slot[SLOT_STATE])) == x->birth &&
+	    CONV_COUNT(conv) == WHERE_CONV(rc->where) && CONV_STAGE(conv) == CONV_DONE;
 }
 
 static int
@@ -60,7 +60,8 @@ refund_word(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units
 			continue;
 		if (narrow && (w & NARROW_SEAL) != 0) {
 			/* The cached sum counts it still. */
-			cache = x->slot + SLOT_CELLS + (size_t)WHERE_CELL(rc->where) * CELL_WORDS + CELL_CACHE;
+			cache = x->slot + SLOT_CELLS + (size_t)WHERE_CELL(rc->where) * CELL_WORDS +
+			    CELL_CACHE;
 			old = word_load(cache);
 			if (CACHE_VALID(old))
 				(void)word_cas(cache, old, CACHE_NONE(tick_of(x->now_ns)));

@@ -89,12 +89,12 @@ cell_retire(const struct cell_ctx *x, unsigned cell, uint64_t idle_ns)
 	window = kind_window(CONV_SHAPE(conv), &kind);
 	for (unsigned i = 0; i < RING_WORDS; i++) {
 		uint64_t w = word_load(ring_word(x, cell, i));
-		bool free_of_use = (kind == RATION_BUCKET && i == 1)
-		    || (kind == RATION_COUNT_ONLY && i > 0) || kind == 0
-		    || word_idle(x, w, kind, window, idle_ns);
+		bool free_of_use = (kind == RATION_BUCKET && i == 1) ||
+		    (kind == RATION_COUNT_ONLY && i > 0) || kind == 0 ||
+		    word_idle(x, w, kind, window, idle_ns);
 
-		if (!free_of_use || (cell == 0 && !cell_fold(x, i, w))
-		    || !word_cas(ring_word(x, cell, i), w, BLANK(UINT64_C(2), tick)))
+		if (!free_of_use || (cell == 0 && !cell_fold(x, i, w)) ||
+		    !word_cas(ring_word(x, cell, i), w, BLANK(UINT64_C(2), tick)))
 			return false;
 	}
 	/* conv stays: a rescuer may have charged a word by it already. */

@@ -76,8 +76,8 @@ segment_same_boot(const struct segment *seg)
 
 	/* Without /proc (a chroot) there is nothing to compare. */
 	read_boot_id(id);
-	return memcmp(id, unknown, sizeof(id)) == 0
-	    || memcmp(id, seg->head->boot_id, sizeof(id)) == 0;
+	return memcmp(id, unknown, sizeof(id)) == 0 ||
+	    memcmp(id, seg->head->boot_id, sizeof(id)) == 0;
 }
 
 /* ---- attaching ---- */
@@ -109,8 +109,8 @@ trusted(int fd, const struct paths *p, uint64_t *bytes)
 		return RATION_ESYS;
 	if (!S_ISREG(st.st_mode) || (st.st_mode & S_IWOTH) != 0)
 		return RATION_EOWNER;
-	if (st.st_uid != 0 && st.st_uid != geteuid()
-	    && (stat(p->run_dir, &dir) != 0 || dir.st_uid != st.st_uid))
+	if (st.st_uid != 0 && st.st_uid != geteuid() &&
+	    (stat(p->run_dir, &dir) != 0 || dir.st_uid != st.st_uid))
 		return RATION_EOWNER;
 	*bytes = (uint64_t)st.st_size;
 	return 0;
@@ -151,14 +151,13 @@ check_counters(struct segment *seg)
 	seg->nbuckets = h->nbuckets;
 	seg->cells = h->cells;
 	seg->stride = h->stride;
-	if (seg->nslots == 0 || seg->nslots > SLOTS_MAX || seg->cells == 0
-	    || seg->cells > CELLS_MAX)
+	if (seg->nslots == 0 || seg->nslots > SLOTS_MAX || seg->cells == 0 ||
+	    seg->cells > CELLS_MAX)
 		return RATION_EBADSEG;
 	p = plan_counters(seg->nslots, seg->cells);
-	if (h->bytes != seg->bytes || p.bytes != seg->bytes || p.stride != seg->stride
-	    || p.nbuckets != seg->nbuckets || h->off_limits != p.limits
-	    || h->off_bitmap != p.bitmap || h->off_buckets != p.buckets
-	    || h->off_slots != p.slots)
+	if (h->bytes != seg->bytes || p.bytes != seg->bytes || p.stride != seg->stride ||
+	    p.nbuckets != seg->nbuckets || h->off_limits != p.limits || h->off_bitmap != p.bitmap ||
+	    h->off_buckets != p.buckets || h->off_slots != p.slots)
 		return RATION_EBADSEG;
 	seg->limits = (struct limit_counters *)(void *)((char *)seg->head + p.limits);
 	seg->bitmap = (word_t *)(void *)((char *)seg->head + p.bitmap);
@@ -179,16 +178,16 @@ check_policy(struct segment *seg)
 	if (h->layout_version != LAYOUT_VERSION || h->fingerprint != LAYOUT_FINGERPRINT)
 		return RATION_ELAYOUT;
 	/* A page of slack at the end: a name is compared without looking for its end first. */
-	if (h->bytes != seg->policy_bytes || seg->policy_bytes < 2 * PAGE || h->area_bytes < sizeof(struct policy_area)
-	    || h->area_bytes > seg->policy_bytes / 2 || h->area_off[0] < sizeof(*h)
-	    || h->area_off[0] > seg->policy_bytes - h->area_bytes
-	    || h->area_off[1] < h->area_off[0] + h->area_bytes
-	    || h->area_off[1] > seg->policy_bytes - PAGE - h->area_bytes
-	    || (h->area_off[0] | h->area_off[1]) % 64 != 0)
+	if (h->bytes != seg->policy_bytes || seg->policy_bytes < 2 * PAGE ||
+	    h->area_bytes < sizeof(struct policy_area) || h->area_bytes > seg->policy_bytes / 2 ||
+	    h->area_off[0] < sizeof(*h) || h->area_off[0] > seg->policy_bytes - h->area_bytes ||
+	    h->area_off[1] < h->area_off[0] + h->area_bytes ||
+	    h->area_off[1] > seg->policy_bytes - PAGE - h->area_bytes ||
+	    (h->area_off[0] | h->area_off[1]) % 64 != 0)
 		return RATION_EBADSEG;
 	for (unsigned i = 0; i < 2; i++)
-		seg->areas[i] = (const struct policy_area *)(const void *)((const char *)h +
-		    h->area_off[i]);
+		seg->areas[i] =
+		    (const struct policy_area *)(const void *)((const char *)h + h->area_off[i]);
 	/* Counters renamed, policy not yet: an old and a new object. */
 	return h->id == seg->head->id ? 0 : RATION_ENOTREADY;
 }
@@ -203,8 +202,8 @@ static int
 map_room(struct segment *seg)
 {
 	uint64_t bytes = seg->policy_bytes;
-	char *room = mmap(NULL, bytes * 2, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-	    -1, 0);
+	char *room =
+	    mmap(NULL, bytes * 2, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (room == MAP_FAILED)
 		return RATION_ESYS;
@@ -232,8 +231,7 @@ attach(const struct paths *p, bool writable, bool owner, struct segment *seg)
 	e = check_counters(seg);
 	if (e != 0)
 		goto out;
-	e = map_file(
-	    p->policy, p, owner, sizeof(struct policy_head), &map, &seg->policy_bytes);
+	e = map_file(p->policy, p, owner, sizeof(struct policy_head), &map, &seg->policy_bytes);
 	if (e != 0)
 		goto out;
 	seg->policy = map;
@@ -315,8 +313,8 @@ new_file(const char *path, char *tmp, size_t tmpsize, uint64_t bytes, mode_t mod
 		    tmp, (unsigned long long)bytes, strerror(e));
 		goto fail;
 	}
-	if ((gid != (unsigned)-1 && fchown(fd, (uid_t)-1, (gid_t)gid) != 0)
-	    || fchmod(fd, mode) != 0) {
+	if ((gid != (unsigned)-1 && fchown(fd, (uid_t)-1, (gid_t)gid) != 0) ||
+	    fchmod(fd, mode) != 0) {
 		(void)snprintf(
 		    err, errsize, "%s: cannot set group or mode: %s", tmp, strerror(errno));
 		goto fail;
@@ -335,8 +333,8 @@ fail:
 }
 
 static void
-fill_counters(struct segment *seg, const struct plan *p, const struct segment_size *size,
-    uint64_t id)
+fill_counters(
+    struct segment *seg, const struct plan *p, const struct segment_size *size, uint64_t id)
 {
 	struct seg_head *h = seg->head;
 	struct timespec now;
@@ -398,28 +396,26 @@ segment_create(const struct paths *p, const struct segment_size *size, unsigned 
 	int e;
 
 	memset(seg, 0, sizeof(*seg));
-	if (size->nslots == 0 || size->nslots > SLOTS_MAX || size->cells == 0
-	    || size->cells > CELLS_MAX || area < sizeof(struct policy_area)) {
+	if (size->nslots == 0 || size->nslots > SLOTS_MAX || size->cells == 0 ||
+	    size->cells > CELLS_MAX || area < sizeof(struct policy_area)) {
 		(void)snprintf(err, errsize, "table: %llu keys of %u rates: out of range",
 		    (unsigned long long)size->nslots, size->cells);
 		return RATION_EINVAL;
 	}
-	if (getrandom(seg->secret, sizeof(seg->secret), 0) != (ssize_t)sizeof(seg->secret)
-	    || getrandom(&id, sizeof(id), 0) != (ssize_t)sizeof(id)) {
+	if (getrandom(seg->secret, sizeof(seg->secret), 0) != (ssize_t)sizeof(seg->secret) ||
+	    getrandom(&id, sizeof(id), 0) != (ssize_t)sizeof(id)) {
 		(void)snprintf(err, errsize, "no random bytes: %s", strerror(errno));
 		return RATION_ESYS;
 	}
 	plan = plan_counters(size->nslots, size->cells);
 	if (new_file(p->policy, tmp_policy, sizeof(tmp_policy), bytes, 0644, gid, &map, err,
-		errsize)
-	    != 0)
+		errsize) != 0)
 		return RATION_ESYS;
 	seg->policy = map;
 	seg->policy_bytes = bytes;
 	fill_policy(seg->policy, bytes, area, id);
 	if (new_file(p->counters, tmp_counters, sizeof(tmp_counters), plan.bytes, 0660, gid, &map,
-		err, errsize)
-	    != 0) {
+		err, errsize) != 0) {
 		(void)unlink(tmp_policy);
 		segment_detach(seg);
 		return RATION_ESYS;
@@ -458,8 +454,8 @@ segment_policy_make(const struct paths *p, const struct segment *seg, uint64_t a
     unsigned gid, struct segment *out, char *err, size_t errsize)
 {
 	uint64_t area = ALIGN(area_bytes, PAGE), bytes = PAGE + 2 * area + PAGE;
-	uint32_t version = POLICY_CURRENT(atomic_load_explicit(
-	    &seg->policy->word, memory_order_relaxed));
+	uint32_t version =
+	    POLICY_CURRENT(atomic_load_explicit(&seg->policy->word, memory_order_relaxed));
 	struct side_names n;
 	void *map;
 
@@ -549,15 +545,15 @@ retire_old(const struct paths *p, const char *old)
 
 	if (fd == -1)
 		return;
-	if (fstat(fd, &a) == 0 && S_ISREG(a.st_mode) && a.st_uid == geteuid()
-	    && a.st_size >= (off_t)PAGE && stat(p->policy, &b) == 0
-	    && (a.st_ino != b.st_ino || a.st_dev != b.st_dev))
+	if (fstat(fd, &a) == 0 && S_ISREG(a.st_mode) && a.st_uid == geteuid() &&
+	    a.st_size >= (off_t)PAGE && stat(p->policy, &b) == 0 &&
+	    (a.st_ino != b.st_ino || a.st_dev != b.st_dev))
 		map = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	(void)close(fd);
 	if (map == MAP_FAILED)
 		return;
-	if (atomic_load_explicit(&((struct policy_head *)map)->magic, memory_order_acquire)
-	    == POLICY_MAGIC)
+	if (atomic_load_explicit(&((struct policy_head *)map)->magic, memory_order_acquire) ==
+	    POLICY_MAGIC)
 		policy_retire(map);
 	(void)munmap(map, PAGE);
 }

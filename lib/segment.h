@@ -23,7 +23,7 @@ struct paths {
 	char run_dir[1024]; /* socket and lock: /run/ration, $XDG_RUNTIME_DIR/ration, $RATION_DIR */
 	char counters[1200];
 	char policy[1200];
-	char lock[1200];   /* held by rationd (OFD write lock on byte 0) */
+	char lock[1200]; /* held by rationd (OFD write lock on byte 0) */
 	char socket[1200];
 	char state[1200];  /* durable state: an SQLite file */
 	char config[1200]; /* default policy file */
@@ -53,8 +53,8 @@ struct segment {
 	uint64_t policy_bytes;
 	uint64_t policy_room; /* zeros behind it in our address space, see map_room() */
 	const struct policy_area *areas[2]; /* of the policy object */
-	uint32_t id;   /* number of this mapping in its handle */
-	uint32_t mark; /* of its hints, see acquire.c */
+	uint32_t id;                        /* number of this mapping in its handle */
+	uint32_t mark;                      /* of its hints, see acquire.c */
 	bool writable;
 };
 

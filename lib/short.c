@@ -13,11 +13,11 @@ sub_of(struct ration *h, const struct segment *seg, const struct rate_def *r, ui
 	s.epoch = epoch_of(now, r->sub_ns, r->recip);
 	s.start = s.epoch * r->sub_ns;
 	s.tag = NARROW_TAG(UINT64_C(0), tick_of(s.start));
-	s.reset = (clock_unix(seg->policy, s.start + RING_WORDS * r->sub_ns) + 999999999)
-	    / 1000000000;
-	if (atomic_load_explicit(&h->subs[i].shape, memory_order_relaxed) == r->shape
-	    || atomic_compare_exchange_strong_explicit(&h->subs[i].shape, &owner, r->shape,
-		memory_order_relaxed, memory_order_relaxed)) {
+	s.reset =
+	    (clock_unix(seg->policy, s.start + RING_WORDS * r->sub_ns) + 999999999) / 1000000000;
+	if (atomic_load_explicit(&h->subs[i].shape, memory_order_relaxed) == r->shape ||
+	    atomic_compare_exchange_strong_explicit(
+		&h->subs[i].shape, &owner, r->shape, memory_order_relaxed, memory_order_relaxed)) {
 		/* In this order: where a mark is set its reset was set before. */
 		atomic_store_explicit(&h->subs[i].reset, s.reset, memory_order_relaxed);
 		atomic_store_explicit(
@@ -47,10 +47,9 @@ plain_look(const struct plain *p, word_t *cell, const struct rate_def *r, uint64
 	if (LIKELY((st->old ^ st->tag) >> 30 == 0))
 		return st->sum + (st->old ^ st->tag) + cost > r->units ? LOOK_DENIES : LOOK_FITS;
 	kind = word_kind(st->old);
-	if (st->sum + cost <= r->units
-	    || (kind != W_BLANK
-		&& (kind != W_NARROW
-		    || tick_diff(NARROW_TICK(st->old), tick_of(st->sub.start)) >= 0)))
+	if (st->sum + cost <= r->units ||
+	    (kind != W_BLANK &&
+		(kind != W_NARROW || tick_diff(NARROW_TICK(st->old), tick_of(st->sub.start)) >= 0)))
 		return LOOK_AGAIN;
 	st->old = st->tag; /* as if begun with nothing in it */
 	return LOOK_DENIES;
@@ -69,16 +68,15 @@ plain_charge(const word_t *s, uint64_t birth, struct plain_step *st, uint64_t un
 		if (LIKELY(word_cas(st->word, st->old, st->old + cost)))
 			return true;
 		st->old = word_load(st->word);
-		if ((st->old ^ st->tag) >> 30 != 0
-		    || st->sum + (st->old ^ st->tag) + cost > units)
+		if ((st->old ^ st->tag) >> 30 != 0 || st->sum + (st->old ^ st->tag) + cost > units)
 			return false;
 	}
 	return false;
 }
 
 int
-plain_undo(const struct segment *seg, uint64_t place, uint64_t tag, uint64_t conv_word,
-    uint64_t cost)
+plain_undo(
+    const struct segment *seg, uint64_t place, uint64_t tag, uint64_t conv_word, uint64_t cost)
 {
 	struct cell_ctx x;
 	ration_receipt_t rc;
@@ -190,7 +188,7 @@ plain_any(struct ration *h, const struct segment *seg, uint64_t now, uint64_t pl
 	real_ns = plain_real(&p);
 	plain_head(d, &p, limit, 1, cost, real_ns);
 	f = figures_of(&r);
-	plain_report(&p, &f, r.units, &st.sub, st.tag, st.conv,
-	    st.sum + (st.old ^ st.tag) + cost, 0, 0, cost, d);
+	plain_report(&p, &f, r.units, &st.sub, st.tag, st.conv, st.sum + (st.old ^ st.tag) + cost,
+	    0, 0, cost, d);
 	return RATION_ADMITTED;
 }

@@ -45,7 +45,7 @@ struct sub {
  * now and the tag of 16 sub-windows ago a charge would go to a word that has expired.  A
  * place is the shape's that took it first, for good: another's number could fit by chance.
  */
-#define SUB_MARK(tag, epoch) ((tag) | ((epoch) & NARROW_MAX))
+#define SUB_MARK(tag, epoch) ((tag) | ((epoch)&NARROW_MAX))
 
 /* The last sub-window seen of this shape.  False: now is not in it. */
 SHORT bool
@@ -58,8 +58,8 @@ sub_known(struct ration *h, const struct rate_def *r, uint64_t now, struct sub *
 	s->tag = mark ^ s->epoch;
 	s->reset = atomic_load_explicit(&h->subs[i].reset, memory_order_relaxed);
 	s->start = s->epoch * r->sub_ns;
-	return LIKELY(now - s->start < r->sub_ns
-	    && atomic_load_explicit(&h->subs[i].shape, memory_order_relaxed) == r->shape);
+	return LIKELY(now - s->start < r->sub_ns &&
+	    atomic_load_explicit(&h->subs[i].shape, memory_order_relaxed) == r->shape);
 }
 
 /* Tag of an open word and of the cache of a cell in this sub-window. */
@@ -89,15 +89,16 @@ two32(uint64_t low, uint64_t high)
 	return low | high << 32;
 }
 
-static_assert(offsetof(ration_decision_t, flags) == 8 && offsetof(ration_decision_t, now) == 24
-	&& offsetof(ration_decision_t, cost) == 16 && offsetof(ration_decision_t, retry_after) == 32
-	&& offsetof(ration_decision_t, policy_version) == 36
-	&& offsetof(ration_decision_t, segment_id) == 40
-	&& offsetof(ration_decision_t, limit_id) == 44 && offsetof(ration_rate_t, remaining) == 8
-	&& offsetof(ration_rate_t, reset_at) == 16 && offsetof(ration_rate_t, retry_at) == 24
-	&& offsetof(ration_receipt_t, slot) == 8 && offsetof(ration_receipt_t, birth) == 12,
+static_assert(offsetof(ration_decision_t, flags) == 8 && offsetof(ration_decision_t, now) == 24 &&
+	offsetof(ration_decision_t, cost) == 16 && offsetof(ration_decision_t, retry_after) == 32 &&
+	offsetof(ration_decision_t, policy_version) == 36 &&
+	offsetof(ration_decision_t, segment_id) == 40 &&
+	offsetof(ration_decision_t, limit_id) == 44 && offsetof(ration_rate_t, remaining) == 8 &&
+	offsetof(ration_rate_t, reset_at) == 16 && offsetof(ration_rate_t, retry_at) == 24 &&
+	offsetof(ration_receipt_t, slot) == 8 && offsetof(ration_receipt_t, birth) == 12,
     "what store_pair() stores stands together");
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "two32() and the layout are little-endian");
+static_assert(
+    __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "two32() and the layout are little-endian");
 
 /* A rate's own figures, taken before it is known that they were not being rewritten. */
 struct figures {
@@ -136,8 +137,8 @@ struct plain {
 	const struct policy_area *area;
 	uint64_t slot;
 	uint64_t state; /* the slot's, LIVE, when it was found: the short way compares all of it */
-	word_t *at;   /* the slot's words */
-	word_t *word; /* guess: the ring word of a single rate's current sub-window */
+	word_t *at;     /* the slot's words */
+	word_t *word;   /* guess: the ring word of a single rate's current sub-window */
 };
 
 /* Costs that fit a word and are not 0, which only looks. */
@@ -171,8 +172,8 @@ plain_head(ration_decision_t *d, const struct plain *p, uint32_t limit, unsigned
 {
 	store_pair(d, two32(sizeof(*d), RATION_ADMITTED), two32(0, nrates | nrates << 16));
 	store_pair(&d->cost, cost, (p->now + (uint64_t)real_ns) / 1000000000u);
-	store_pair(&d->retry_after, two32(0, POLICY_CURRENT(p->policy_word)),
-	    two32(p->seg->id, limit));
+	store_pair(
+	    &d->retry_after, two32(0, POLICY_CURRENT(p->policy_word)), two32(p->seg->id, limit));
 }
 
 SHORT void
@@ -186,9 +187,9 @@ plain_receipt(const struct plain *p, const struct sub *sub, uint64_t tag, uint64
 
 /* Rate i, shown at place `at` of the decision; before: what its word held. */
 SHORT void
-plain_report(const struct plain *p, const struct figures *f, uint64_t units,
-    const struct sub *sub, uint64_t tag, uint64_t conv, uint64_t used, unsigned i, unsigned at,
-    uint64_t cost, ration_decision_t *d)
+plain_report(const struct plain *p, const struct figures *f, uint64_t units, const struct sub *sub,
+    uint64_t tag, uint64_t conv, uint64_t used, unsigned i, unsigned at, uint64_t cost,
+    ration_decision_t *d)
 {
 	plain_rate(&d->rates[at], f, units, used, sub);
 	plain_receipt(p, sub, tag, conv, i, cost, &d->receipts[i]);
@@ -206,10 +207,10 @@ plain_ruleset(const struct plain *p, const word_t *s, const struct ruleset **rs)
 {
 	uint64_t resolved = word_load(&s[SLOT_RESOLVED]);
 
-	*rs = (const struct ruleset *)(const void *)((const char *)p->area + p->area->rulesets)
-	    + (uint32_t)resolved;
-	return LIKELY((resolved ^ p->policy_word) >> 32 == 0
-	    && (uint32_t)resolved < p->area->nrulesets);
+	*rs = (const struct ruleset *)(const void *)((const char *)p->area + p->area->rulesets) +
+	    (uint32_t)resolved;
+	return LIKELY(
+	    (resolved ^ p->policy_word) >> 32 == 0 && (uint32_t)resolved < p->area->nrulesets);
 }
 
 SHORT bool
@@ -220,9 +221,9 @@ plain_rules(const struct plain *p, const word_t *s, const struct ruleset **rs)
 
 /* nrates, mode (enforce) and flags of a plain ruleset, as they stand together. */
 #define PLAIN_KIND(n) ((uint32_t)(n) | (uint32_t)RULESET_PLAIN << 24)
-static_assert(offsetof(struct ruleset, mode) == offsetof(struct ruleset, nrates) + 2
-	&& offsetof(struct ruleset, flags) == offsetof(struct ruleset, nrates) + 3
-	&& MODE_ENFORCE == 0,
+static_assert(offsetof(struct ruleset, mode) == offsetof(struct ruleset, nrates) + 2 &&
+	offsetof(struct ruleset, flags) == offsetof(struct ruleset, nrates) + 3 &&
+	MODE_ENFORCE == 0,
     "PLAIN_KIND()");
 
 /* The policy that was read was not being rewritten: pairs with policy_begin(). */
@@ -260,8 +261,8 @@ struct plain_step {
 /* ---- short.c: what is seldom ---- */
 
 /* The sub-window of now, computed; remembered for sub_known(). */
-struct sub sub_of(struct ration *h, const struct segment *seg, const struct rate_def *r,
-    uint64_t now);
+struct sub sub_of(
+    struct ration *h, const struct segment *seg, const struct rate_def *r, uint64_t now);
 /*
  * Over the limit, by the coarse clock: by the precise one too?  RATION_DENIED or LONG_WAY.
  */
@@ -275,8 +276,8 @@ int plain_deny(struct ration *h, const struct segment *seg, uint64_t place, uint
 int plain_any(struct ration *h, const struct segment *seg, uint64_t now, uint64_t place,
     uint64_t cost, ration_decision_t *d, uint64_t *word);
 /* Give one rate's charge back; the call goes the long way: LONG_WAY. */
-int plain_undo(const struct segment *seg, uint64_t place, uint64_t tag, uint64_t conv_word,
-    uint64_t cost);
+int plain_undo(
+    const struct segment *seg, uint64_t place, uint64_t tag, uint64_t conv_word, uint64_t cost);
 
 /* The same without a call and without a doubt: the sub-window is known and has begun. */
 SHORT bool
@@ -287,8 +288,7 @@ plain_step(const struct plain *p, word_t *cell, const struct rate_def *r, struct
 	st->conv = word_load(&cell[CELL_CONV]);
 	st->tag = sub_tag(&st->sub, st->conv);
 	st->sum = word_load(&cell[CELL_CACHE]) ^ st->tag;
-	return LIKELY(known && CONV_SETTLED(st->conv) == r->shape
-	    && st->sum >> 30 == 0);
+	return LIKELY(known && CONV_SETTLED(st->conv) == r->shape && st->sum >> 30 == 0);
 }
 
 /* Two rates at once.  No loop: they are to stay in registers. */
@@ -305,8 +305,8 @@ plain_two(const struct plain *p, const struct ruleset *rs, uint64_t cost, ration
 	int64_t real_ns;
 	unsigned at;
 
-	if (UNLIKELY(p->seg->cells < 2 || !plain_step(p, cell, r0, &a)
-		|| !plain_step(p, cell + CELL_WORDS, r1, &b)))
+	if (UNLIKELY(p->seg->cells < 2 || !plain_step(p, cell, r0, &a) ||
+		!plain_step(p, cell + CELL_WORDS, r1, &b)))
 		return LONG_WAY;
 	a.word = &cell[CELL_RING + a.sub.epoch % RING_WORDS];
 	b.word = &cell[CELL_WORDS + CELL_RING + b.sub.epoch % RING_WORDS];
@@ -314,8 +314,8 @@ plain_two(const struct plain *p, const struct ruleset *rs, uint64_t cost, ration
 	b.old = word_load(b.word);
 	left0 = units0 - a.sum - (a.old ^ a.tag) - cost;
 	left1 = units1 - b.sum - (b.old ^ b.tag) - cost;
-	if (UNLIKELY(((a.old ^ a.tag) | (b.old ^ b.tag)) >> 30 != 0 || left0 > units0
-		|| left1 > units1 || !plain_intact(p) || word_load(&p->at[SLOT_STATE]) != p->state))
+	if (UNLIKELY(((a.old ^ a.tag) | (b.old ^ b.tag)) >> 30 != 0 || left0 > units0 ||
+		left1 > units1 || !plain_intact(p) || word_load(&p->at[SLOT_STATE]) != p->state))
 		return LONG_WAY;
 	if (UNLIKELY(!word_cas(a.word, a.old, a.old + cost)))
 		return LONG_WAY;
@@ -365,9 +365,9 @@ plain_one(const struct plain *p, uint64_t cost, ration_decision_t *d)
 		memcpy(&d->limit_units, r, offsetof(struct rate_def, shape));
 		d->limit_id[0] = rs->limit;
 	}
-	if (UNLIKELY((st.old ^ st.tag) >> 30 != 0
-		|| w != &cell[CELL_RING + st.sub.epoch % RING_WORDS] || !plain_intact(p)
-		|| word_load(&p->at[SLOT_STATE]) != p->state))
+	if (UNLIKELY((st.old ^ st.tag) >> 30 != 0 ||
+		w != &cell[CELL_RING + st.sub.epoch % RING_WORDS] || !plain_intact(p) ||
+		word_load(&p->at[SLOT_STATE]) != p->state))
 		return st.sum + cost > units ? OVER : LONG_WAY;
 	used = (st.old ^ st.tag) + st.sum + cost;
 	if (UNLIKELY(used > units))

@@ -46,7 +46,7 @@ int table_slot_key(const struct segment *seg, uint64_t slot, unsigned char key[2
 uint64_t table_bucket(const struct segment *seg, uint64_t hash);
 
 /* As table_find(), the limit by its name. */
-bool table_find_named(const struct segment *seg, const struct policy_ref *p,
-    const struct ident *id, struct found *out);
+bool table_find_named(const struct segment *seg, const struct policy_ref *p, const struct ident *id,
+    struct found *out);
 
 #endif

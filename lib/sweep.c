@@ -102,8 +102,8 @@ unlink_slot(const struct sweeper *w, uint64_t slot)
 			return bump(bucket);
 		if (before == NO_SLOT) {
 			head = word_load(bucket);
-			if (BUCKET_REF(head) == slot + 1
-			    && word_cas(bucket, head, BUCKET_NEXT(head, next)))
+			if (BUCKET_REF(head) == slot + 1 &&
+			    word_cas(bucket, head, BUCKET_NEXT(head, next)))
 				return true;
 			continue;
 		}
@@ -160,12 +160,12 @@ free_extras(const struct sweeper *w, uint64_t slot)
 		e = segment_slot(w->seg, ref - 1);
 		state = word_load(&e[SLOT_STATE]);
 		/* A predecessor may have been killed after it had freed this one. */
-		if (STATE_ST(state) != ST_EXTRA
-		    || word_load(&e[SLOT_LINK])
-			!= EXTRA_LINK(slot, STATE_BIRTH(word_load(&s[SLOT_STATE]))))
+		if (STATE_ST(state) != ST_EXTRA ||
+		    word_load(&e[SLOT_LINK]) !=
+			EXTRA_LINK(slot, STATE_BIRTH(word_load(&s[SLOT_STATE]))))
 			continue;
-		store(&e[SLOT_STATE],
-		    STATE_WORD(STATE_BIRTH(state), STATE_ATTEMPT(state), ST_GONE));
+		store(
+		    &e[SLOT_STATE], STATE_WORD(STATE_BIRTH(state), STATE_ATTEMPT(state), ST_GONE));
 		free_slot(w, ref - 1);
 	}
 }
@@ -225,8 +225,7 @@ sweep_halfmade(struct sweeper *w, uint64_t slot, uint64_t state)
 		return;
 	(void)bump(bucket);
 	if (linked(w, bucket, slot, &before)) {
-		(void)word_cas(
-		    &s[SLOT_STATE], retiring, STATE_WORD(birth, w->tick, ST_LIVE));
+		(void)word_cas(&s[SLOT_STATE], retiring, STATE_WORD(birth, w->tick, ST_LIVE));
 	} else if (word_cas(&s[SLOT_STATE], retiring, STATE_WORD(birth, w->tick, ST_GONE))) {
 		w->s->halfmade++;
 		word_count(&w->seg->head->halfmade, 1);
@@ -257,8 +256,8 @@ owned(const struct sweeper *w, uint64_t slot)
 	case ST_GONE:
 		/* One of two tries to write the same key may have been given up. */
 		refs = word_load(&s[SLOT_KEY + KEY_INLINE_WORDS - 1]);
-		return LINK_LEN(word_load(&s[SLOT_LINK])) > KEY_INLINE_WORDS * 8
-		    && (refs >> 32 == slot + 1 || (refs & UINT32_MAX) == slot + 1);
+		return LINK_LEN(word_load(&s[SLOT_LINK])) > KEY_INLINE_WORDS * 8 &&
+		    (refs >> 32 == slot + 1 || (refs & UINT32_MAX) == slot + 1);
 	default:
 		return false;
 	}
@@ -307,8 +306,8 @@ sweep_live(struct sweeper *w, uint64_t slot, uint64_t state)
 		return;
 	for (unsigned i = 0; i < w->seg->cells; i++)
 		if (!cell_retire(&w->x, i, w->idle_ns)) {
-			(void)word_cas(&s[SLOT_STATE], retiring,
-			    STATE_WORD(birth, w->tick, ST_LIVE));
+			(void)word_cas(
+			    &s[SLOT_STATE], retiring, STATE_WORD(birth, w->tick, ST_LIVE));
 			return;
 		}
 	/* Somebody may have rescued it meanwhile. */
@@ -342,8 +341,8 @@ sweep_slot(struct sweeper *w, uint64_t slot)
 		return;
 	case ST_RETIRING:
 		/* We are the only one who retires: left by a killed predecessor. */
-		(void)word_cas(&s[SLOT_STATE], state,
-		    STATE_WORD(STATE_BIRTH(state), w->tick, ST_LIVE));
+		(void)word_cas(
+		    &s[SLOT_STATE], state, STATE_WORD(STATE_BIRTH(state), w->tick, ST_LIVE));
 		return;
 	case ST_GONE:
 		finish_gone(w, slot);

@@ -102,9 +102,8 @@ key_equal(const struct segment *seg, const word_t *s, const struct ident *id)
 	first = len < extra_bytes(seg) ? len : extra_bytes(seg);
 	if (!extra_equal(seg, refs >> 32, id->key + inline_bytes, first))
 		return false;
-	return first == len
-	    || extra_equal(
-		seg, refs & UINT32_MAX, id->key + inline_bytes + first, len - first);
+	return first == len ||
+	    extra_equal(seg, refs & UINT32_MAX, id->key + inline_bytes + first, len - first);
 }
 
 static bool
@@ -152,14 +151,14 @@ walk(const struct segment *seg, const struct policy_ref *p, const struct ident *
 		s = segment_slot(seg, ref - 1);
 		state = word_load(&s[SLOT_STATE]);
 		link = word_load(&s[SLOT_LINK]);
-		same = LINK_LEN(link) == id->key_len && st_reachable(STATE_ST(state))
-		    && (p != NULL ? limit_equal(p, LINK_LIMIT(link), id)
-				  : LINK_LIMIT(link) == limit_id)
-		    && key_equal(seg, s, id);
+		same = LINK_LEN(link) == id->key_len && st_reachable(STATE_ST(state)) &&
+		    (p != NULL ? limit_equal(p, LINK_LIMIT(link), id)
+			       : LINK_LIMIT(link) == limit_id) &&
+		    key_equal(seg, s, id);
 		/* Still the same life: then what was read belongs together. */
-		if (UNLIKELY(STATE_BIRTH(word_load(&s[SLOT_STATE])) != STATE_BIRTH(state)
-			|| STATE_ST(state) == ST_FREE || STATE_ST(state) == ST_MAKING
-			|| STATE_ST(state) == ST_EXTRA))
+		if (UNLIKELY(STATE_BIRTH(word_load(&s[SLOT_STATE])) != STATE_BIRTH(state) ||
+			STATE_ST(state) == ST_FREE || STATE_ST(state) == ST_MAKING ||
+			STATE_ST(state) == ST_EXTRA))
 			return WALK_TORN;
 		if (same) {
 			out->slot = ref - 1;
@@ -191,8 +190,7 @@ find(const struct segment *seg, const struct policy_ref *p, const struct ident *
 }
 
 bool
-table_find(
-    const struct segment *seg, const struct ident *id, uint32_t limit_id, struct found *out)
+table_find(const struct segment *seg, const struct ident *id, uint32_t limit_id, struct found *out)
 {
 	return find(seg, NULL, id, limit_id, out) == WALK_FOUND;
 }
@@ -218,8 +216,8 @@ table_rescue(const struct segment *seg, uint64_t slot, uint64_t birth)
 			return true;
 		if (STATE_ST(state) != ST_RETIRING)
 			return false;
-		if (word_cas(&s[SLOT_STATE], state,
-			STATE_WORD(birth, STATE_ATTEMPT(state), ST_LIVE))) {
+		if (word_cas(
+			&s[SLOT_STATE], state, STATE_WORD(birth, STATE_ATTEMPT(state), ST_LIVE))) {
 			word_count(&seg->head->rescues, 1);
 			return true;
 		}
@@ -281,11 +279,11 @@ abandon(const struct segment *seg, uint64_t slot, uint64_t birth)
 	word_t *s = segment_slot(seg, slot);
 	uint64_t state = word_load(&s[SLOT_STATE]);
 
-	if (STATE_BIRTH(state) == birth
-	    && (STATE_ST(state) == ST_MAKING || STATE_ST(state) == ST_READY
-		|| STATE_ST(state) == ST_EXTRA))
-		(void)word_cas(&s[SLOT_STATE], state,
-		    STATE_WORD(birth, STATE_ATTEMPT(state), ST_GONE));
+	if (STATE_BIRTH(state) == birth &&
+	    (STATE_ST(state) == ST_MAKING || STATE_ST(state) == ST_READY ||
+		STATE_ST(state) == ST_EXTRA))
+		(void)word_cas(
+		    &s[SLOT_STATE], state, STATE_WORD(birth, STATE_ATTEMPT(state), ST_GONE));
 }
 
 /*
@@ -294,8 +292,8 @@ abandon(const struct segment *seg, uint64_t slot, uint64_t birth)
  * fails instead of writing into another life.
  */
 static uint64_t
-write_extra(const struct segment *seg, uint64_t owner, uint64_t owner_birth,
-    const unsigned char *b, size_t len, uint64_t tick)
+write_extra(const struct segment *seg, uint64_t owner, uint64_t owner_birth, const unsigned char *b,
+    size_t len, uint64_t tick)
 {
 	uint64_t birth, slot = allocate(seg, owner, tick, &birth);
 	word_t *s;
@@ -312,8 +310,8 @@ write_extra(const struct segment *seg, uint64_t owner, uint64_t owner_birth,
 		}
 	}
 	if (!word_cas(&s[SLOT_LINK], slot_initial(seg, slot, birth, SLOT_LINK),
-		EXTRA_LINK(owner, owner_birth))
-	    || !word_cas(&s[SLOT_STATE], STATE_WORD(birth, tick, ST_MAKING),
+		EXTRA_LINK(owner, owner_birth)) ||
+	    !word_cas(&s[SLOT_STATE], STATE_WORD(birth, tick, ST_MAKING),
 		STATE_WORD(birth, tick, ST_EXTRA)))
 		return 0;
 	return slot + 1;
@@ -328,8 +326,8 @@ write_word(const struct segment *seg, uint64_t slot, uint64_t birth, unsigned i,
 }
 
 static bool
-write_key(const struct segment *seg, uint64_t slot, uint64_t birth, const struct ident *id,
-    uint64_t tick)
+write_key(
+    const struct segment *seg, uint64_t slot, uint64_t birth, const struct ident *id, uint64_t tick)
 {
 	size_t len = id->key_len, first, inline_bytes = KEY_INLINE_WORDS * 8;
 	uint64_t a, b = 0;
@@ -366,14 +364,14 @@ make(const struct segment *seg, uint64_t slot, uint64_t birth, const struct iden
 
 	if (!write_key(seg, slot, birth, id, tick))
 		return false;
-	(void)word_cas(
-	    &s[SLOT_RESOLVED], slot_initial(seg, slot, birth, SLOT_RESOLVED), resolved);
+	(void)word_cas(&s[SLOT_RESOLVED], slot_initial(seg, slot, birth, SLOT_RESOLVED), resolved);
 	for (uint32_t i = 0; i < ncells && i < seg->cells; i++) {
 		word_t *conv = &s[SLOT_CELLS + i * CELL_WORDS + CELL_CONV];
 		uint64_t old = slot_initial(
 		    seg, slot, birth, (unsigned)(SLOT_CELLS + i * CELL_WORDS + CELL_CONV));
 
-		if (!word_cas(conv, old, CONV_WORD(tick << 6 & FINE_MASK, UINT64_C(1), CONV_DONE, shapes[i])))
+		if (!word_cas(conv, old,
+			CONV_WORD(tick << 6 & FINE_MASK, UINT64_C(1), CONV_DONE, shapes[i])))
 			return false;
 	}
 	return true;
@@ -400,16 +398,16 @@ link_slot(const struct segment *seg, uint64_t slot, uint64_t birth, const struct
 		return 0;
 	}
 	filler = slot_initial(seg, slot, birth, SLOT_LINK);
-	if (r == WALK_ABSENT
-	    && word_cas(&s[SLOT_LINK], filler,
-		LINK_WORD(BUCKET_REF(f.bucket), id->key_len, limit_id))
-	    && word_cas(&s[SLOT_STATE], STATE_WORD(birth, tick, ST_MAKING), ready)
+	if (r == WALK_ABSENT &&
+	    word_cas(
+		&s[SLOT_LINK], filler, LINK_WORD(BUCKET_REF(f.bucket), id->key_len, limit_id)) &&
+	    word_cas(&s[SLOT_STATE], STATE_WORD(birth, tick, ST_MAKING), ready)
 	    /*
 	     * After the bucket was read: had rationd taken the slot back before, it would
 	     * have counted the bucket's version up since (sweep_halfmade).
 	     */
-	    && word_load(&s[SLOT_STATE]) == ready
-	    && word_cas(bucket, f.bucket, BUCKET_NEXT(f.bucket, slot + 1))) {
+	    && word_load(&s[SLOT_STATE]) == ready &&
+	    word_cas(bucket, f.bucket, BUCKET_NEXT(f.bucket, slot + 1))) {
 		(void)word_cas(&s[SLOT_STATE], ready, STATE_WORD(birth, tick, ST_LIVE));
 		out->slot = slot;
 		out->birth = birth;
@@ -422,8 +420,8 @@ link_slot(const struct segment *seg, uint64_t slot, uint64_t birth, const struct
 #define ADDS_MAX 16u /* each lost to somebody who changed the same list */
 
 int
-table_add(const struct segment *seg, const struct ident *id, uint32_t limit_id,
-    uint64_t resolved, const uint32_t *shapes, uint32_t ncells, uint64_t tick, struct found *out)
+table_add(const struct segment *seg, const struct ident *id, uint32_t limit_id, uint64_t resolved,
+    const uint32_t *shapes, uint32_t ncells, uint64_t tick, struct found *out)
 {
 	for (unsigned tries = 0; tries < ADDS_MAX; tries++) {
 		uint64_t birth, slot;
@@ -480,9 +478,8 @@ table_slot_key(const struct segment *seg, uint64_t slot, unsigned char key[256])
 		refs = word_load(&s[SLOT_KEY + KEY_INLINE_WORDS - 1]);
 		rest = len - inline_bytes;
 		first = rest < extra_bytes(seg) ? rest : extra_bytes(seg);
-		if (refs >> 32 == 0 || refs >> 32 > seg->nslots
-		    || (refs & UINT32_MAX) > seg->nslots
-		    || (first < rest && (refs & UINT32_MAX) == 0))
+		if (refs >> 32 == 0 || refs >> 32 > seg->nslots ||
+		    (refs & UINT32_MAX) > seg->nslots || (first < rest && (refs & UINT32_MAX) == 0))
 			return -1;
 		copy_words(seg, (refs >> 32) - 1, SLOT_KEY, key + inline_bytes, first);
 		if (first < rest)

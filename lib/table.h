@@ -23,7 +23,7 @@ struct ident {
 };
 
 struct found {
-	uint64_t slot;   /* NO_SLOT: not there */
+	uint64_t slot; /* NO_SLOT: not there */
 	uint64_t birth;
 	uint64_t bucket; /* the bucket's word as it was when the search began */
 };
@@ -31,8 +31,8 @@ struct found {
 void ident_hash(const struct segment *seg, struct ident *id);
 
 /* Search.  limit_id >= 0: the slot's limit must be that one; -1: compare names with policy. */
-bool table_find(const struct segment *seg, const struct ident *id, uint32_t limit_id,
-    struct found *out);
+bool table_find(
+    const struct segment *seg, const struct ident *id, uint32_t limit_id, struct found *out);
 /* Ask for the lines that table_find() and the charge will touch. */
 void table_prefetch(const struct segment *seg, uint64_t hash);
 
@@ -59,8 +59,8 @@ bool table_rescue(const struct segment *seg, uint64_t slot, uint64_t birth);
 /* ---- rationd ---- */
 
 struct sweep {
-	uint64_t next;      /* slot to go on with */
-	uint64_t live;      /* slots in use seen in this round */
+	uint64_t next; /* slot to go on with */
+	uint64_t live; /* slots in use seen in this round */
 	uint64_t recycled;
 	uint64_t halfmade;
 	uint64_t unlinked;

@@ -100,6 +100,5 @@ total_unmark(const struct cell_ctx *x, unsigned i, uint64_t new_word)
 
 	if (LIKELY(TOTAL_MARK(t) != fold_mark(i, new_word)))
 		return true;
-	return word_cas(
-	    &x->slot[SLOT_TOTAL], t, TOTAL_UNITS(t) << TOTAL_SHIFT | MARK_NONE);
+	return word_cas(&x->slot[SLOT_TOTAL], t, TOTAL_UNITS(t) << TOTAL_SHIFT | MARK_NONE);
 }

@@ -7,14 +7,14 @@
 #include "table.h"
 
 bool
-view_totals(const struct segment *seg, uint64_t slot, uint64_t *birth, uint64_t *admitted,
-    uint64_t *denied)
+view_totals(
+    const struct segment *seg, uint64_t slot, uint64_t *birth, uint64_t *admitted, uint64_t *denied)
 {
 	const word_t *s = segment_slot(seg, slot);
 	uint64_t state = word_load(&s[SLOT_STATE]);
 
-	if (STATE_ST(state) != ST_LIVE && STATE_ST(state) != ST_READY
-	    && STATE_ST(state) != ST_RETIRING)
+	if (STATE_ST(state) != ST_LIVE && STATE_ST(state) != ST_READY &&
+	    STATE_ST(state) != ST_RETIRING)
 		return false;
 	*birth = STATE_BIRTH(state);
 	*admitted = cell_total(s);
@@ -106,8 +106,7 @@ view_row(const struct segment *seg, uint64_t slot, uint64_t now_ns, struct row *
 		if (share_used(&out->rates[i]) > share_used(&out->rates[out->deciding]))
 			out->deciding = (uint8_t)i;
 	}
-	return policy_intact(&p)
-	    && STATE_BIRTH(word_load(&x.slot[SLOT_STATE])) == out->birth;
+	return policy_intact(&p) && STATE_BIRTH(word_load(&x.slot[SLOT_STATE])) == out->birth;
 }
 
 int
@@ -133,9 +132,9 @@ view_reset(const struct segment *seg, uint64_t slot, uint64_t birth, uint64_t no
 	for (unsigned i = 0; i < rules.nrates && i < seg->cells; i++) {
 		enum look_result res = cell_convert(&x, i, &rules.rates[i], true);
 
-		if (res == LOOK_GONE
-		    && (!table_rescue(seg, slot, birth)
-			|| cell_convert(&x, i, &rules.rates[i], true) == LOOK_GONE))
+		if (res == LOOK_GONE &&
+		    (!table_rescue(seg, slot, birth) ||
+			cell_convert(&x, i, &rules.rates[i], true) == LOOK_GONE))
 			return RATION_ESTALE;
 	}
 	return policy_intact(&p) ? 0 : RATION_EBUSY;

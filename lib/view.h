@@ -19,9 +19,9 @@ struct row {
 	uint8_t mode;
 	uint8_t key_len;
 	uint8_t nrates;
-	uint8_t deciding;      /* the rate with the least share remaining */
-	uint64_t admitted;     /* total */
-	uint64_t denied;       /* total */
+	uint8_t deciding;  /* the rate with the least share remaining */
+	uint64_t admitted; /* total */
+	uint64_t denied;   /* total */
 	ration_rate_t rates[RATION_RATES_MAX];
 	unsigned char key[256];
 };
@@ -35,7 +35,8 @@ bool view_totals(const struct segment *seg, uint64_t slot, uint64_t *birth, uint
  */
 bool view_row(const struct segment *seg, uint64_t slot, uint64_t now_ns, struct row *out);
 
-/* Set a key's used units to 0 on all its rates (RESET conversion).  0, RATION_ESTALE, RATION_EBUSY. */
+/* Set a key's used units to 0 on all its rates (RESET conversion).  0, RATION_ESTALE, RATION_EBUSY.
+ */
 int view_reset(const struct segment *seg, uint64_t slot, uint64_t birth, uint64_t now_ns);
 
 #endif

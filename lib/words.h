@@ -27,8 +27,8 @@ in_life(const struct cell_ctx *x)
 {
 	uint64_t state = word_load(&x->slot[SLOT_STATE]);
 
-	return STATE_BIRTH(state) == x->birth
-	    && (STATE_ST(state) == ST_LIVE || STATE_ST(state) == ST_READY);
+	return STATE_BIRTH(state) == x->birth &&
+	    (STATE_ST(state) == ST_LIVE || STATE_ST(state) == ST_READY);
 }
 
 /*

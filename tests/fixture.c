@@ -50,8 +50,7 @@ publish(struct fixture *f, struct config *c)
 		previous = p.area;
 	area = policy_begin(f->seg.policy, &version);
 	if (config_compile(c, NULL, 0, previous, f->seg.cells, FIXTURE_UNIX, area,
-		f->seg.policy->area_bytes, version, &m)
-	    != 0) {
+		f->seg.policy->area_bytes, version, &m) != 0) {
 		for (size_t i = 0; i < m.n; i++)
 			warnx("%s", m.text[i]);
 		errx(1, "the test's policy does not compile");
@@ -89,8 +88,8 @@ fixture_open(struct fixture *f, const char *yaml, uint64_t keys)
 	size.policy_bytes = table.policy_bytes;
 	if (segment_create(&f->paths, &size, (unsigned)-1, &f->seg, error, sizeof(error)) != 0)
 		errx(1, "%s", error);
-	atomic_store(&f->seg.policy->real_offset_ns,
-	    FIXTURE_UNIX * 1000000000 - (int64_t)FIXTURE_START);
+	atomic_store(
+	    &f->seg.policy->real_offset_ns, FIXTURE_UNIX * 1000000000 - (int64_t)FIXTURE_START);
 	publish(f, c);
 	config_free(c);
 	atomic_store(&f->now, FIXTURE_START);

@@ -15,8 +15,8 @@
 struct fixture {
 	char dir[64];
 	struct paths paths;
-	struct segment seg; /* as rationd maps it */
-	ration_t *r;        /* as a service maps it; the clock is `now` */
+	struct segment seg;   /* as rationd maps it */
+	ration_t *r;          /* as a service maps it; the clock is `now` */
 	_Atomic uint64_t now; /* shared time, ns */
 	uint32_t cells;
 };

@@ -545,10 +545,10 @@ main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_head), cmocka_unit_test(test_other_boot),
-		cmocka_unit_test(test_versions),
-		cmocka_unit_test(test_strangers), cmocka_unit_test(test_permission),
-		cmocka_unit_test(test_arguments), cmocka_unit_test(test_fail_open),
-		cmocka_unit_test(test_replaced), cmocka_unit_test(test_full) };
+		cmocka_unit_test(test_versions), cmocka_unit_test(test_strangers),
+		cmocka_unit_test(test_permission), cmocka_unit_test(test_arguments),
+		cmocka_unit_test(test_fail_open), cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_full) };
 
 	if (argc != 2)
 		return 2;

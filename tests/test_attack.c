@@ -627,8 +627,9 @@ main(void)
 		cmocka_unit_test(test_bucket_refund), cmocka_unit_test(test_carry_much),
 		cmocka_unit_test(test_memo), cmocka_unit_test(test_figures),
 		cmocka_unit_test(test_figures_lost), cmocka_unit_test(test_first_epoch),
-		cmocka_unit_test(test_room), cmocka_unit_test(test_closed), cmocka_unit_test(test_four_changes), cmocka_unit_test(test_midnight), cmocka_unit_test(test_denied_no_slot),
-		cmocka_unit_test(test_astray) };
+		cmocka_unit_test(test_room), cmocka_unit_test(test_closed),
+		cmocka_unit_test(test_four_changes), cmocka_unit_test(test_midnight),
+		cmocka_unit_test(test_denied_no_slot), cmocka_unit_test(test_astray) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,8 +73,8 @@ check_time(void)
 	for (unsigned i = 0; i < 3; i++) {
 		world.mono += TICK;
 		now = clock_coarse(&one, &head);
-		assert_in_range(now, world.mono + world.asleep - (int64_t)LAG_NS,
-		    world.mono + world.asleep);
+		assert_in_range(
+		    now, world.mono + world.asleep - (int64_t)LAG_NS, world.mono + world.asleep);
 	}
 }
 

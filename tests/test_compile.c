@@ -180,10 +180,10 @@ test_fields(void **state)
 	assert_int_equal(compile(c, NULL, 0), 0);
 	p = ref;
 	r = ruleset_of("known", "x", NOW);
-	assert_int_equal(r.flags, 0); /* unlisted: refuse */
+	assert_int_equal(r.flags, 0);                                       /* unlisted: refuse */
 	assert_int_equal(ruleset_of("api", "x", NOW).flags, RULESET_PLAIN); /* two rates */
-	assert_int_equal(ruleset_of("per-ip", "x", NOW).flags, 0);   /* a bucket, observed */
-	assert_int_equal(ruleset_of("tokens", "dev", NOW).flags, 0); /* unlimited */
+	assert_int_equal(ruleset_of("per-ip", "x", NOW).flags, 0);          /* a bucket, observed */
+	assert_int_equal(ruleset_of("tokens", "dev", NOW).flags, 0);        /* unlimited */
 	assert_true(policy_limit(&p, (uint32_t)policy_limit_id(&p, "known", 5), &l));
 	assert_int_equal(l.flags, LIMIT_UNLISTED_REFUSE);
 	assert_int_equal(l.max_keys, 3000);

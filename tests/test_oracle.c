@@ -62,7 +62,7 @@ static const struct limit {
 struct entry {
 	uint64_t at;
 	uint64_t units;
-	int64_t period[RATES_MAX]; /* fixed, day, month: which */
+	int64_t period[RATES_MAX];   /* fixed, day, month: which */
 	uint64_t until16[RATES_MAX]; /* bucket: when all of it has come back */
 };
 

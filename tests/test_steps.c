@@ -801,12 +801,14 @@ static void
 test_policy_rewritten(void **state)
 {
 	/* Of the override the ruleset is the third; in the large policy a plan's is. */
-	static const char small[] = "limits:\n  m: {rates: 5/min, when_full: deny}\n  other: 5/min\n"
-				    "overrides: [{key: a, limit: m, rates: 5/min}]\n";
-	static const char large[] = "plans: [p, q, r]\nlimits:\n"
-				    "  m: {per: minute, plans: [2000, 3000, 4000], when_full: deny}\n"
-				    "  other: 900/min\n"
-				    "overrides: [{key: a, limit: m, rates: 5/min}]\n";
+	static const char small[] =
+	    "limits:\n  m: {rates: 5/min, when_full: deny}\n  other: 5/min\n"
+	    "overrides: [{key: a, limit: m, rates: 5/min}]\n";
+	static const char large[] =
+	    "plans: [p, q, r]\nlimits:\n"
+	    "  m: {per: minute, plans: [2000, 3000, 4000], when_full: deny}\n"
+	    "  other: 900/min\n"
+	    "overrides: [{key: a, limit: m, rates: 5/min}]\n";
 	static const char *const yaml[] = { small, small, large, NULL };
 	static const struct scene scenes[] = {
 		{ "policy rewritten", DO_ACQUIRE, "a", 2, rewrite, 2, false },
