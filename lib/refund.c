@@ -20,7 +20,7 @@ expired(const struct cell_ctx *x, uint32_t shape, uint64_t tag)
 	if (r.kind == RATION_SLIDING) {
 		rate_def_derive(&r, "");
 		return tick_diff(tick_of(x->now_ns), tag >> 30 & TICK_MASK) >
-		    (int64_t)(RING_WORDS * r.sub_ns / TICK_NS);
+		    (int64_t)(RING_WORDS * r.sub_ns / TICK_NS) + 1; /* both are rounded */
 	}
 	zone = shape_zone(x->policy, shape);
 	if (zone >= 0)

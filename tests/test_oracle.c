@@ -24,7 +24,7 @@
 #define LOG_MAX 4096u
 #define KEYS 3u
 #define RATES_MAX 2u
-#define LAST_DAY 380 /* boundaries are published 400 days ahead */
+#define LAST_DAY 310 /* boundaries are published 400 days ahead; from 317 on ticks look ahead */
 
 struct rate {
 	uint8_t kind;
@@ -436,7 +436,8 @@ refund(struct call *c)
 				(l->rates[r].kind == RATION_SLIDING
 					? e->at + l->rates[r].window_ns <= now
 					: e->period[r] != period_of(&l->rates[r], now)),
-			    "%s: nothing given back within the window", l->text);
+			    "%s: nothing of %" PRIu64 " given back within the window: taken at %" PRIu64
+			    ", %" PRIu64 " left", l->text, units, e->at, e->units);
 		return;
 	}
 	did[3]++;
