@@ -13,8 +13,8 @@
 #define FIELDS_TOP(X) \
 	X(plans) \
 	X(environments) \
-	X(defaults) X(table) X(share) X(admin_group) X(group) X(limits) X(routes) X(assign) \
-	    X(overrides)
+	X(defaults) \
+	X(table) X(share) X(admin_group) X(group) X(limits) X(routes) X(assign) X(overrides)
 #define FIELDS_TABLE(X) X(keys) X(rates) X(policy) X(idle)
 #define FIELDS_DEFAULTS(X) X(timezone) X(notify) X(plan) X(share) X(mode)
 #define FIELDS_LIMIT(X) \
