@@ -166,6 +166,27 @@ used_bucket(const struct conversion *v)
 	return (tat - now + period - 1) / period;
 }
 
+/*
+ * A rate that is new to the key: what the key has used of its other rates is used of this one
+ * too, as charged at the moment of change; never fewer.
+ */
+static uint64_t
+used_beside(const struct conversion *v)
+{
+	uint64_t most = 0;
+
+	for (unsigned i = 0; i < v->x->seg->cells; i++) {
+		word_t *conv = v->x->slot + SLOT_CELLS + (size_t)i * CELL_WORDS + CELL_CONV;
+		uint64_t w = word_load(conv), used;
+
+		if (i == v->cell || CONV_SHAPE(w) == SHAPE_NONE)
+			continue;
+		used = cell_used(v->x, i, w);
+		most = used > most ? used : most;
+	}
+	return most;
+}
+
 static uint64_t
 used_now(const struct conversion *v, uint64_t conv)
 {
@@ -178,6 +199,8 @@ used_now(const struct conversion *v, uint64_t conv)
 		used = used_wide(v, CONV_SHAPE(conv));
 	else if (kind == RATION_BUCKET)
 		used = used_bucket(v);
+	else if (CONV_SHAPE(conv) == SHAPE_NONE)
+		used = used_beside(v);
 	return used < WIDE_MAX ? used : WIDE_MAX;
 }
 

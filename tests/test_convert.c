@@ -344,12 +344,37 @@ test_random_changes(void **state)
 	assert_true(ledger > 1000);
 }
 
+/* A rate that is added beside another starts with what the key has used. */
+static void
+test_added(void **state)
+{
+	static const char *const more[] = { "[60/min, 1000/hour]", "[60/min, 1000/day]" };
+	ration_decision_t d = RATION_DECISION_INIT;
+
+	for (unsigned i = 0; i < 2; i++) {
+		fixture_open(&f, yaml("60/min"), 0);
+		for (unsigned n = 0; n < 60; n++)
+			assert_int_equal(ration_acquire(f.r, "m", "k", 1, &d), RATION_ADMITTED);
+		assert_int_equal(ration_acquire(f.r, "m", "k", 1, &d), RATION_DENIED);
+		fixture_policy(&f, yaml(more[i]));
+		assert_int_equal(ration_acquire(f.r, "m", "k", 1, &d), RATION_DENIED);
+		assert_int_equal(d.nrates, 2);
+		assert_int_equal(d.rates[0].used, 60);
+		assert_int_equal(d.rates[1].used, 60);
+		/* A key of the time after has used nothing. */
+		assert_int_equal(ration_acquire(f.r, "m", "new", 1, &d), RATION_ADMITTED);
+		assert_int_equal(d.used, 1);
+		assert_int_equal(end(state), 0);
+	}
+}
+
 int
 main(void)
 {
 #define TEST(t) cmocka_unit_test_teardown(t, end)
 	const struct CMUnitTest tests[] = {
 		TEST(test_number),
+		TEST(test_added),
 		TEST(test_every_pair),
 		TEST(test_stays_used),
 		TEST(test_edges),
