@@ -141,10 +141,11 @@
  * version is counted up: the adder's link fails too.  Only rationd unlinks.
  * Without rationd slots are taken but none comes back.
  *
- * A caller loads the state before the words.  Retiring blanks every word with
- * a tick that never stood there before, so a charge that loaded its word before
- * fails.  A charge that starts from a word which is not of the current window
- * loads the state again after the word: it sees RETIRING and rescues the slot.
+ * A caller loads the state after the words that it charges from, so they are of the life in
+ * which it found the slot; conv too, but in the short way, where the word's own cc says of
+ * which conversion it is.  Retiring blanks every word with
+ * a tick that never stood there before, so a charge from a word of that life fails once
+ * it has ended.  Who sees RETIRING rescues the slot.
  * Every slot that is freed counts its bucket's version up, wherever in the list it stood: who
  * was searching there may have gone astray with it, and fails.  The link is written
  * once in a life: a second value could be that of the next life.
@@ -152,7 +153,8 @@
  * many buckets as slots a version recurs after some 70 years.
  *
  *
- * Hash: SipHash-1-3 over limit name and key, keyed with the segment's secret.
+ * Hash: SipHash-1-3 over limit name and key, keyed with the segment's secret.  (The quick one
+ * of short calls stays in the process and only guesses a place: acquire.c.)
  * Progress: every loop here is bounded; see each function.
  */
 #ifndef RATION_LAYOUT_H
@@ -188,7 +190,7 @@ enum slot_word {
 	SLOT_RESOLVED = 1, /* policy version(32) ruleset(32); version 0: birth, never resolved */
 	SLOT_LINK = 2,
 	SLOT_TOTAL = 3,
-	SLOT_DENIED = 4, /* denied(36) extension slot+1(28): place for longer keys */
+	SLOT_DENIED = 4, /* denied(36) spare(28) */
 	SLOT_KEY = 5,
 	SLOT_CELLS = SLOT_HEAD,
 };
@@ -406,10 +408,9 @@ enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2, CONV_RESET = 3
 #define MARK_NONE (UINT64_C(1) << 19 | UINT64_C(0x7ff00))
 #define MARK_BIRTH(birth) (UINT64_C(1) << 19 | ((birth)&0x3ffff))
 
-/* ---- denied: n(36) ext(28) ---- */
+/* ---- denied: n(36) spare(28) ---- */
 #define DENIED_ONE (UINT64_C(1) << 28)
 #define DENIED_COUNT(w) ((w) >> 28)
-#define DENIED_EXT(w) ((w) & (DENIED_ONE - 1))
 
 /* ---- state: birth(30) attempt(30) st(4) ---- */
 #define STATE_WORD(birth, attempt, st) ((birth) << 34 | (attempt) << 4 | (uint64_t)(st))
@@ -427,7 +428,6 @@ enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2, CONV_RESET = 3
 #define LINK_NEXT(w) ((w) >> 36)
 #define LINK_LEN(w) ((uint32_t)((w) >> 16 & 0xff))
 #define LINK_LIMIT(w) ((uint32_t)((w)&0xffff))
-#define LINK_IDENT(w) ((w) & ((UINT64_C(1) << 24) - 1)) /* key length and limit */
 
 /* ---- link of an extra slot: owner+1(28) ones(12) birth(24); never that of a key ---- */
 #define EXTRA_LINK(owner, birth) \

@@ -30,7 +30,7 @@ struct found {
 
 void ident_hash(const struct segment *seg, struct ident *id);
 
-/* Search.  limit_id >= 0: the slot's limit must be that one; -1: compare names with policy. */
+/* Search: the key in a slot of this limit. */
 bool table_find(
     const struct segment *seg, const struct ident *id, uint32_t limit_id, struct found *out);
 /* Ask for the lines that table_find() and the charge will touch. */
