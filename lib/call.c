@@ -269,7 +269,10 @@ charge_item(struct call *c, struct item *it)
 		}
 		if (tries == TRIES_MAX)
 			return STEP_PRECISE;
-		cell_receipt(&c->ctx, i, it->at.slot, it->cost, r, l, &d->receipts[d->nreceipts++]);
+		cell_receipt(&c->ctx, i, it->at.slot, it->cost, r, l, &d->receipts[d->nreceipts]);
+		if (it->fixed)
+			d->receipts[d->nreceipts].where |= WHERE_FIXED;
+		d->nreceipts++;
 		if (it->first + i < d->nrates) {
 			cell_report(&c->ctx, r, l, it->cost, &d->rates[it->first + i]);
 			d->rates[it->first + i].claim = it->index;
@@ -525,8 +528,8 @@ attempt(struct call *c, int *result)
 	return STEP_ON;
 }
 
-static int
-run(struct call *c)
+int
+call_run(struct call *c)
 {
 	int result = RATION_EBUSY;
 
@@ -547,21 +550,68 @@ run(struct call *c)
 	return RATION_EBUSY;
 }
 
-static int
-check_decision(ration_decision_t *d)
+int
+call_begin(struct call *c, ration_t *r, bool charge, ration_decision_t *d)
 {
-	return d != NULL && d->size != sizeof(*d) ? RATION_EINVAL : 0;
+	const struct segment *seg;
+
+	if (r == NULL || (d != NULL && d->size != sizeof(*d)))
+		return RATION_EINVAL;
+	seg = handle_current(r);
+	if (seg == NULL)
+		return decision_degraded(r, d);
+	c->handle = r;
+	c->seg = seg;
+	c->d = d;
+	if (d == NULL) {
+		c->own.size = sizeof(c->own);
+		c->d = &c->own;
+	}
+	c->n = 0;
+	c->charge = charge;
+	c->precise = false;
+	c->ctx.seg = seg;
+	c->ctx.policy = &c->policy;
+	c->ctx.writable = true;
+	c->ahead = 0;
+	c->ctx.ahead = &c->ahead;
+	return 0;
+}
+
+struct item *
+call_claim(struct call *c, const char *limit, size_t limit_len, uint32_t limit_id, const void *key,
+    size_t key_len, uint64_t cost)
+{
+	struct item *it = &c->items[c->n];
+
+	it->id.limit = limit;
+	it->id.limit_len = limit_len;
+	it->id.key = key;
+	it->id.key_len = key_len;
+	it->cost = cost;
+	it->before = 0;
+	it->at.slot = NO_SLOT;
+	it->limit_id = limit_id;
+	it->listed = false;
+	it->fixed = false;
+	it->index = (uint8_t)c->n;
+	ident_hash(c->seg, &it->id);
+	/* Several keys: their lines are asked for together. */
+	if (c->n == 1)
+		table_prefetch(c->seg, c->items[0].id.hash);
+	if (c->n >= 1)
+		table_prefetch(c->seg, it->id.hash);
+	c->n++;
+	return it;
 }
 
 int
 call_decide(ration_t *r, const ration_claim_t *claims, size_t n, bool charge, ration_decision_t *d)
 {
-	ration_decision_t own = RATION_DECISION_INIT;
-	const struct segment *seg;
 	struct call c;
+	int e;
 
-	if (r == NULL || claims == NULL || n == 0 || n > RATION_CLAIMS_MAX ||
-	    check_decision(d) != 0)
+	if (r == NULL || claims == NULL || n == 0 || n > RATION_CLAIMS_MAX)
 		return RATION_EINVAL;
 	for (size_t k = 0; k < n; k++) {
 		const ration_claim_t *cl = &claims[k];
@@ -573,36 +623,11 @@ call_decide(ration_t *r, const ration_claim_t *claims, size_t n, bool charge, ra
 		if (cl->cost > RATION_COST_MAX)
 			return RATION_ECOST;
 	}
-	seg = handle_current(r);
-	if (seg == NULL)
-		return decision_degraded(r, d);
-	c.handle = r;
-	c.seg = seg;
-	c.d = d != NULL ? d : &own;
-	c.n = n;
-	c.charge = charge;
-	c.precise = false;
-	c.ctx.seg = seg;
-	c.ctx.policy = &c.policy;
-	c.ctx.writable = true;
-	c.ahead = 0;
-	c.ctx.ahead = &c.ahead;
-	for (size_t k = 0; k < n; k++) {
-		struct item *it = &c.items[k];
-
-		it->id.limit = claims[k].limit;
-		it->id.limit_len = strlen(claims[k].limit);
-		it->id.key = claims[k].key;
-		it->id.key_len = claims[k].key_len;
-		it->cost = claims[k].cost;
-		it->before = 0;
-		it->at.slot = NO_SLOT;
-		it->limit_id = NO_ID;
-		it->listed = false;
-		it->index = (uint8_t)k;
-		ident_hash(seg, &it->id);
-		if (n > 1)
-			table_prefetch(seg, it->id.hash);
-	}
-	return run(&c);
+	e = call_begin(&c, r, charge, d);
+	if (e != 0)
+		return e;
+	for (size_t k = 0; k < n; k++)
+		(void)call_claim(&c, claims[k].limit, strlen(claims[k].limit), NO_ID, claims[k].key,
+		    claims[k].key_len, claims[k].cost);
+	return call_run(&c);
 }

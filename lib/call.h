@@ -32,6 +32,7 @@ struct item {
 	uint32_t limit_id;
 	uint32_t ruleset;
 	bool listed;
+	bool fixed;    /* the cost is the policy's: not to be settled */
 	bool observed; /* mode observe: would have been denied */
 	bool charged;  /* false: nothing to charge (mode off, observed, cost 0) */
 	uint8_t index; /* of the claim */
@@ -50,7 +51,22 @@ struct call {
 	bool precise;
 	uint64_t ahead; /* for ctx.ahead */
 	struct item items[RATION_CLAIMS_MAX];
+	ration_decision_t own; /* if the caller wants none */
 };
+
+/*
+ * Begin a call of no claims.  0: go on with call_claim() and call_run().  Else the verdict:
+ * RATION_EINVAL, RATION_EDETACHED, or admitted without a segment.
+ */
+int call_begin(struct call *c, ration_t *r, bool charge, ration_decision_t *d);
+/*
+ * One more claim, at most RATION_CLAIMS_MAX; its key was checked by the caller and stays where it
+ * is.  limit_id: of this policy or an older one, NO_ID: by name.
+ */
+struct item *call_claim(struct call *c, const char *limit, size_t limit_len, uint32_t limit_id,
+    const void *key, size_t key_len, uint64_t cost);
+/* Decide. */
+int call_run(struct call *c);
 
 /* Point the call's context at an item's slot. */
 void call_use(struct call *c, const struct item *it);

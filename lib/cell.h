@@ -50,8 +50,10 @@ bool cell_charge(const struct cell_ctx *x, unsigned cell, const struct rate_def 
 /*
  * where: the word without its units (a bucket: its arrival time after the charge; its lower
  * 20 bits stand on top of the receipt's units), in whose place stand conversion(8) cell(4) word(4)
- * and, lowest, 1: there is something to give back.
+ * and, lowest, 1: there is something to give back.  Bit 1: the policy's cost, not the caller's.
+ * A lease: 0 with these; its units are the permit's word.
  */
+#define WHERE_FIXED 2u
 #define WHERE(tag, conv, cell, word) \
 	((tag) | (uint64_t)(conv) << 12 | (uint64_t)(cell) << 8 | (uint64_t)(word) << 4 | 1)
 #define WHERE_TAG(w) ((w) & ~((UINT64_C(1) << 20) - 1))

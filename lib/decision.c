@@ -65,6 +65,9 @@ decision_finish(ration_decision_t *d, int verdict, const struct call *c)
 		d->rates[lead] = first;
 	}
 	d->cost = c->items[d->claim].cost;
+	if (verdict == RATION_DENIED && (d->kind == RATION_DAY || d->kind == RATION_MONTH) &&
+	    d->retry_at > 0)
+		d->flags |= RATION_F_PAUSED;
 	if (verdict == RATION_DENIED && d->retry_at > d->now)
 		d->retry_after = (uint32_t)(d->retry_at - d->now < UINT32_MAX ? d->retry_at - d->now
 									      : UINT32_MAX);

@@ -7,6 +7,7 @@
  * by everybody else.
  *
  *	counters:  seg_head | limit counters | free bitmap | buckets | slots
+ *		   | lease bitmap | queues
  *
  * A slot holds one (limit, key).  It is `stride` words long, the same for all
  * slots of a segment: SLOT_HEAD words, then `cells` cells of CELL_WORDS words,
@@ -153,6 +154,53 @@
  * many buckets as slots a version recurs after some 70 years.
  *
  *
+ * Leases: a permit is one word, and the word says whose it is
+ *
+ * A key of a concurrency limit has no counter: what counts is which of its *permits* are
+ * taken.  A permit is a ring word of a cell whose shape is SHAPE_CONCURRENT:
+ *
+ *	free	blank
+ *	held	1 ttl(3) tick(30) ttl(6) holder(24)	by a process, since tick
+ *	kept	01 wide tick(22) name(40)		by nobody: until released (hash of a name)
+ *
+ * Taking, giving back, expiring and taking away from the dead are one CAS each, so there is
+ * no state in between in which a kill could leave anything.  The tick makes held and kept
+ * words unlike those of any other life of the slot, as above.  The time to live is a small
+ * floating-point number of ticks, 0: none (lease.h).
+ *
+ * Permits are numbered from 0.  Under a limit of n only a permit i < n - h may be taken,
+ * where h of those numbered n and above are held still (the limit was lowered): h only
+ * shrinks, so whoever saw an older h takes less than he might, never more.  Nobody adds up
+ * permits to decide; adding them up says what to show.
+ *
+ * A slot has cells x 16 permits.  More than that are in further slots of the same key, its
+ * *chunks*: the link's spare bits say which (chunk 0 is the key itself; 0xfff stays an extra
+ * slot's), and the hash covers them.  The cache word of the first cell of chunk 0 tells how
+ * many chunks there may be, and never shrinks within a life:
+ *
+ *	cache	0001 w 00.. chunks(12) tick(30)	   w: somebody may be waiting (queue.h)
+ *
+ * Chunk 0 is not retired while a chunk of it is in the table: rationd looks for them after
+ * it has marked it RETIRING, and who took a permit of a chunk looks at chunk 0 afterwards.
+ *
+ * A *holder* is a process: a number that it holds an OFD read lock for, on the byte of that
+ * number of the lock file.  The kernel lets go of it when the process ends or execs.  What
+ * keeps the lock is not a descriptor but a mapping of the file that is not inherited over
+ * fork (MADV_DONTFORK): there is nothing that could be passed on or left open.  Whoever
+ * finds the byte unlocked knows the holder dead for good, for numbers are used once
+ * (`holders` counts them up; one that is locked by another already is not used).
+ *
+ * The lease bitmap has a bit for each slot that may have a permit taken: rationd looks through
+ * these for the dead several times a second; without it, who would be denied looks
+ * through the key's own.
+ *
+ *
+ * Queues: only an order, never a grant
+ *
+ * Who waits for a key takes a ticket of the key's queue and then asks as everybody does; the
+ * queue says when.  Whatever is written into it, wrongly too, admits nobody.  See queue.h.
+ *
+ *
  * Hash: SipHash-1-3 over limit name and key, keyed with the segment's secret.  (The quick one
  * of short calls stays in the process and only guesses a place: acquire.c.)
  * Progress: every loop here is bounded; see each function.
@@ -167,7 +215,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT_VERSION 1u
+#define LAYOUT_VERSION 2u
 #define COUNTERS_MAGIC UINT64_C(0x315447534e4f4954) /* "TIONSGT1" */
 
 #define TICK_NS UINT64_C(34000000)
@@ -178,6 +226,10 @@
 #define KEY_INLINE_WORDS 4u
 #define LIMITS_MAX 1024u
 #define CELLS_MAX 4u
+#define CHUNKS_MAX 4094u /* slots of one key */
+#define QUEUE_TICKETS 256u
+#define QUEUE_HEAD 8u /* words: one line */
+#define QUEUE_WORDS (QUEUE_HEAD + QUEUE_TICKETS)
 #define SLOTS_MAX ((UINT64_C(1) << 28) - 2)
 
 typedef _Atomic uint64_t word_t;
@@ -230,7 +282,10 @@ static_assert(sizeof(struct limit_counters) == 64, "one cache line");
 	X(recycled, "slots recycled") \
 	X(halfmade, "half-made slots taken back") \
 	X(conversions, "windows or algorithms changed under a key") \
-	X(rescues, "slots used while they were being recycled")
+	X(rescues, "slots used while they were being recycled") \
+	X(reaped, "leases taken from the dead") \
+	X(expired, "leases whose time to live had passed") \
+	X(passed_over, "waiters that did not take their turn")
 
 /*
  * The first 64 bytes keep their meaning in every layout version, so that
@@ -256,12 +311,13 @@ struct seg_head {
 	uint64_t off_bitmap;
 	uint64_t off_buckets;
 	uint64_t off_slots;
-	uint64_t off_leases; /* 0: none yet */
+	uint64_t off_leases; /* lease bitmap: a bit a slot */
 	/* third line */
 	uint64_t secret[2];
 	uint8_t boot_id[16];
-	uint64_t off_waiters; /* 0: none yet */
-	uint64_t reserved2[3];
+	uint64_t off_queues; /* nqueues of QUEUE_WORDS words */
+	uint64_t nqueues;    /* a power of two */
+	uint64_t reserved2[2];
 	/* what goes on; written by anybody */
 #define X(name, text) word_t name;
 	SEG_COUNTERS(X)
@@ -269,7 +325,8 @@ struct seg_head {
 	word_t daemon_beat; /* shared time, ns, of rationd's last round */
 	word_t daemon_pid;  /* for people to read; never compared */
 	word_t live;        /* slots in use, counted by rationd each round */
-	word_t spare[11];
+	word_t holders;     /* number of the last holder */
+	word_t spare[7];
 };
 static_assert(offsetof(struct seg_head, nslots) == 64, "second line");
 static_assert(offsetof(struct seg_head, secret) == 128, "third line");
@@ -428,6 +485,29 @@ enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2, CONV_RESET = 3
 #define LINK_NEXT(w) ((w) >> 36)
 #define LINK_LEN(w) ((uint32_t)((w) >> 16 & 0xff))
 #define LINK_LIMIT(w) ((uint32_t)((w)&0xffff))
+
+/* ---- link of a chunk: its number stands in the spare bits; 0: the key itself ---- */
+#define LINK_CHUNK(w) ((uint32_t)((w) >> 24 & 0xfff))
+#define CHUNK_LINK(next, chunk, len, limit) \
+	(LINK_WORD(next, len, limit) | (uint64_t)(chunk) << 24)
+
+/* ---- permits ---- */
+#define HOLDER_BITS 24
+#define HOLDER_MASK ((UINT64_C(1) << HOLDER_BITS) - 1)
+#define HELD_WORD(holder, ttl, tick) \
+	(UINT64_C(1) << 63 | (uint64_t)((ttl) >> 6 & 7) << 60 | (tick) << 30 | \
+	    (uint64_t)((ttl)&63) << HOLDER_BITS | (holder))
+#define HELD_HOLDER(w) ((w)&HOLDER_MASK)
+#define HELD_TICK(w) ((w) >> 30 & TICK_MASK)
+#define HELD_TTL(w) ((uint32_t)((w) >> 60 & 7) << 6 | (uint32_t)((w) >> HOLDER_BITS & 63))
+#define KEPT_WORD(name, tick) (WIDE_TAG(tick) | ((name)&WIDE_MAX))
+#define KEPT_NAME(w) ((w)&WIDE_MAX)
+
+/* ---- cache of a concurrency cell: 0001 w 0.. chunks(12) tick(30) ---- */
+#define CHUNKS_WORD(chunks, waited, tick) \
+	(UINT64_C(1) << 60 | (uint64_t)(waited) << 59 | (uint64_t)(chunks) << 30 | (tick))
+#define CHUNKS_OF(w) ((uint32_t)((w) >> 30 & 0xfff))
+#define CHUNKS_WAITED(w) (((w) >> 59 & 1) != 0)
 
 /* ---- link of an extra slot: owner+1(28) ones(12) birth(24); never that of a key ---- */
 #define EXTRA_LINK(owner, birth) \

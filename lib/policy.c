@@ -31,9 +31,8 @@ policy_intact(const struct policy_ref *p)
 	return POLICY_WRITING(word_load(&p->head->word)) <= p->version + 1;
 }
 
-/* n items of `item` bytes at offset off: the first of them, or NULL. */
-static const void *
-section(const struct policy_ref *p, uint64_t off, uint64_t n, uint64_t item)
+const void *
+policy_section(const struct policy_ref *p, uint64_t off, uint64_t n, size_t item)
 {
 	if (off > p->area_bytes || n > (p->area_bytes - off) / item || (off & 3) != 0)
 		return NULL;
@@ -48,7 +47,7 @@ policy_ruleset(const struct policy_ref *p, uint32_t index, struct ruleset *out)
 
 	if (index >= n)
 		return false;
-	r = section(p, p->area->rulesets, n, sizeof(*r));
+	r = policy_section(p, p->area->rulesets, n, sizeof(*r));
 	if (r == NULL)
 		return false;
 	memcpy(out, r + index, sizeof(*out));
@@ -65,7 +64,7 @@ policy_limit(const struct policy_ref *p, uint32_t id, struct limit_def *out)
 
 	if (id >= n)
 		return false;
-	l = section(p, p->area->limits, n, sizeof(*l));
+	l = policy_section(p, p->area->limits, n, sizeof(*l));
 	if (l == NULL)
 		return false;
 	memcpy(out, l + id, sizeof(*out));
@@ -76,7 +75,7 @@ const char *
 policy_string(const struct policy_ref *p, uint32_t off, size_t *len)
 {
 	uint64_t bytes = p->area->strings_bytes;
-	const char *s = section(p, p->area->strings, bytes, 1);
+	const char *s = policy_section(p, p->area->strings, bytes, 1);
 	const char *end;
 
 	if (len != NULL)
@@ -109,7 +108,7 @@ int64_t
 policy_limit_id(const struct policy_ref *p, const char *name, size_t len)
 {
 	uint32_t n = p->area->nnames;
-	const uint32_t *tab = section(p, p->area->names, n, sizeof(*tab));
+	const uint32_t *tab = policy_section(p, p->area->names, n, sizeof(*tab));
 	struct limit_def l;
 	uint64_t h = policy_hash(name, len);
 
@@ -136,9 +135,9 @@ policy_key(
     const struct policy_ref *p, uint64_t hash, const void *key, size_t len, struct key_def *out)
 {
 	uint32_t n = p->area->nkeytab, nkeys = p->area->nkeys;
-	const uint32_t *tab = section(p, p->area->keytab, n, sizeof(*tab));
-	const struct key_def *keys = section(p, p->area->keys, nkeys, sizeof(*keys));
-	const unsigned char *strings = section(p, p->area->strings, p->area->strings_bytes, 1);
+	const uint32_t *tab = policy_section(p, p->area->keytab, n, sizeof(*tab));
+	const struct key_def *keys = policy_section(p, p->area->keys, nkeys, sizeof(*keys));
+	const unsigned char *strings = policy_section(p, p->area->strings, p->area->strings_bytes, 1);
 
 	if (tab == NULL || keys == NULL || strings == NULL || n == 0 || (n & (n - 1)) != 0)
 		return false;
@@ -162,7 +161,7 @@ static int64_t
 override_of(const struct policy_ref *p, const struct key_def *k, uint32_t limit)
 {
 	uint32_t n = p->area->noverrides;
-	const struct override_def *o = section(p, p->area->overrides, n, sizeof(*o));
+	const struct override_def *o = policy_section(p, p->area->overrides, n, sizeof(*o));
 
 	if (o == NULL || k->overrides > n || k->noverrides > n - k->overrides)
 		return -1;
@@ -179,23 +178,26 @@ policy_resolve(
 	uint64_t nplans = p->area->nplans, nenvs = p->area->nenvs, nlimits = p->area->nlimits;
 	const uint32_t *matrix;
 	struct key_def k = { .plan = 0 };
-	uint64_t plan = p->area->default_plan, env = 0;
+	uint64_t plan = p->area->default_plan, env = p->area->default_env;
 	int64_t over;
 
 	*listed = false;
 	if (limit >= nlimits || nplans > UINT16_MAX || nenvs > UINT16_MAX)
 		return -1;
-	matrix = section(p, p->area->matrix, nlimits * (nplans + 1) * (nenvs + 1), sizeof(*matrix));
+	matrix = policy_section(p, p->area->matrix, nlimits * (nplans + 1) * (nenvs + 1), sizeof(*matrix));
 	if (matrix == NULL)
 		return -1;
 	if (policy_key(p, policy_hash(key, len), key, len, &k)) {
 		*listed = true;
+		if ((k.flags & KEY_EXEMPT) != 0 && p->area->exempt != 0)
+			return (int64_t)p->area->exempt + limit;
 		over = override_of(p, &k, limit);
 		if (over >= 0)
 			return over;
 		if (k.plan != 0)
 			plan = k.plan;
-		env = k.env;
+		if (k.env != 0)
+			env = k.env;
 	}
 	if (plan > nplans || env > nenvs)
 		return -1;
@@ -236,12 +238,12 @@ policy_period(const struct policy_ref *p, const struct rate_def *r, int64_t unix
 		*end_s = *start_s + step;
 		return true;
 	}
-	z = section(p, p->area->zones, p->area->nzones, sizeof(*z));
+	z = policy_section(p, p->area->zones, p->area->nzones, sizeof(*z));
 	if (z == NULL || r->zone >= p->area->nzones)
 		return false;
 	z += r->zone;
 	n = r->kind == RATION_DAY ? z->ndays : z->nmonths;
-	b = section(p, r->kind == RATION_DAY ? z->days : z->months, n, sizeof(*b));
+	b = policy_section(p, r->kind == RATION_DAY ? z->days : z->months, n, sizeof(*b));
 	if (b == NULL || n == 0)
 		return false;
 	step = r->kind == RATION_DAY ? 86400 : INT64_C(31) * 86400;
@@ -269,7 +271,7 @@ policy_plan_name(const struct policy_ref *p, uint32_t plan)
 {
 	const struct name_def *d;
 
-	d = section(p, p->area->plans, (uint64_t)p->area->nplans + 1, sizeof(*d));
+	d = policy_section(p, p->area->plans, (uint64_t)p->area->nplans + 1, sizeof(*d));
 	return d == NULL || plan > p->area->nplans ? "" : policy_string(p, d[plan].name, NULL);
 }
 
@@ -278,7 +280,7 @@ policy_env_name(const struct policy_ref *p, uint32_t env)
 {
 	const struct name_def *d;
 
-	d = section(p, p->area->envs, (uint64_t)p->area->nenvs + 1, sizeof(*d));
+	d = policy_section(p, p->area->envs, (uint64_t)p->area->nenvs + 1, sizeof(*d));
 	return d == NULL || env > p->area->nenvs ? "" : policy_string(p, d[env].name, NULL);
 }
 
@@ -287,7 +289,7 @@ policy_zone_name(const struct policy_ref *p, uint32_t zone)
 {
 	const struct zone_def *z;
 
-	z = section(p, p->area->zones, p->area->nzones, sizeof(*z));
+	z = policy_section(p, p->area->zones, p->area->nzones, sizeof(*z));
 	return z == NULL || zone >= p->area->nzones ? "" : policy_string(p, z[zone].name, NULL);
 }
 

@@ -95,8 +95,10 @@ static_assert(offsetof(ration_rate_t, limit_units) == 32 && offsetof(ration_rate
     "the first half of a rate_def is the second half of a ration_rate_t");
 static_assert(sizeof(struct rate_def) == 64, "one cache line");
 
-/* Sliding rates only, enforced, endless, for any key: the short way applies. */
+/* Sliding rates only, enforced, endless, for any key, no strict queue: the short way applies. */
 #define RULESET_PLAIN 1u
+/* Nothing is asked of this key, nor of the call that it is in. */
+#define RULESET_EXEMPT 2u
 
 struct ruleset {
 	uint32_t limit;  /* id */
@@ -108,7 +110,8 @@ struct ruleset {
 	uint32_t origin; /* string: where it comes from, for people */
 	uint16_t plan;   /* index into plans, 0: none */
 	uint16_t env;
-	uint32_t reserved[9];
+	uint32_t value;  /* string: an entitlement's value; 0: none */
+	uint32_t reserved[8];
 	struct rate_def rates[RATION_RATES_MAX];
 };
 static_assert(sizeof(struct ruleset) == 64 + 4 * 64, "five cache lines");
@@ -116,6 +119,10 @@ static_assert(sizeof(struct ruleset) == 64 + 4 * 64, "five cache lines");
 #define LIMIT_FULL_ADMIT 1u      /* when_full: admit */
 #define LIMIT_UNLISTED_REFUSE 2u /* keys that the policy does not list are denied */
 #define LIMIT_GONE 4u            /* no longer in the policy; its id stays taken */
+#define LIMIT_STRICT 8u          /* queue: strict; who waits goes before who does not */
+#define LIMIT_LEASES 16u         /* a concurrency limit: its rates are concurrent or unlimited */
+#define LIMIT_ADDRESS 32u        /* its key is an address, cut to prefix4 or prefix6 */
+#define LIMIT_VALUE 64u          /* an entitlement: nothing is counted */
 
 struct limit_def {
 	uint32_t name; /* string */
@@ -123,7 +130,94 @@ struct limit_def {
 	uint16_t flags;
 	uint64_t max_keys; /* bound on slots of this limit; 0: none */
 	uint32_t origin;   /* string: file:line */
+	uint32_t title;    /* string: for answers; 0: the name */
+	uint64_t cost;     /* of a call through a route; 0: the caller's */
+	uint16_t attr;     /* index into attrs: whose value is the key */
+	uint8_t prefix4;   /* LIMIT_ADDRESS: 0..32 */
+	uint8_t prefix6;   /* 0..128 */
+	uint16_t answer;   /* index into answers; 0: the default one */
+	uint16_t reserved;
+};
+static_assert(sizeof(struct limit_def) == 40, "indexed by a shift and an addition");
+
+/* ---- routes (route.h) ---- */
+
+/* One claim of a route: its limit with what the route says otherwise. */
+struct route_claim {
+	uint32_t limit; /* id */
+	uint16_t attr;
+	uint8_t address; /* 1: an address, cut to the prefixes */
+	uint8_t prefix4;
+	uint8_t prefix6;
+	uint8_t reserved[7];
+	uint64_t cost; /* 0: the caller's */
+};
+static_assert(sizeof(struct route_claim) == 24, "fixed");
+
+/* What ends at a node: one method's claims. */
+struct route_leaf {
+	uint32_t method;  /* string; 0: any */
+	uint32_t pattern; /* string: "GET /boletos/:id" */
+	uint32_t origin;  /* string: file:line */
+	uint32_t claims;  /* index of the first */
+	uint16_t nclaims;
+	uint8_t method_len;
+	uint8_t reserved[5];
+};
+static_assert(sizeof(struct route_leaf) == 24, "fixed");
+
+/*
+ * A place in the tree of patterns; node 0 is "/".  Leaves of a node stand together: first
+ * those of the path that ends here, then those of a pattern that ends in "*" here.  Of each
+ * kind exact methods come before any method.
+ */
+struct route_node {
+	uint32_t param;  /* node behind ":name"; 0: none */
+	uint32_t leaves; /* index of the first */
+	uint16_t nends;
+	uint16_t nrests;
 	uint32_t reserved;
+};
+
+/* From a node by a literal segment; in a hash table by route_hash(). */
+struct route_edge {
+	uint64_t hash;
+	uint32_t from;
+	uint32_t to;
+	uint32_t text; /* string */
+	uint32_t len;
+};
+
+/* ---- answers (answer.h) ---- */
+
+#define ANSWER_RATELIMIT 1u /* X-RateLimit-Limit, -Remaining, -Reset */
+#define ANSWER_WINDOW 2u    /* X-RateLimit-Window */
+#define ANSWER_IETF 4u      /* RateLimit-Policy, RateLimit */
+#define ANSWER_RETRY 8u     /* Retry-After */
+#define ANSWER_PROBLEM 16u  /* body: problem+json, unless there is a template */
+
+enum answer_reset { RESET_WINDOW = 0, RESET_RETRY = 1 }; /* of a denial: which time */
+
+struct answer_def {
+	uint32_t name; /* string */
+	uint32_t origin;
+	uint32_t body;         /* string: template; 0: none */
+	uint32_t body_never;   /* the same where no waiting helps; 0: body */
+	uint32_t content_type; /* string */
+	uint32_t show_limit;   /* id + 1 of the limit whose figures headers show; 0: who decided */
+	uint32_t headers;      /* ANSWER_... */
+	uint16_t status;       /* of a denial */
+	uint8_t reset;         /* enum answer_reset */
+	uint8_t reserved;
+	uint64_t show_window_ns; /* which of its rates; 0: the longest */
+};
+static_assert(sizeof(struct answer_def) == 40, "fixed");
+
+/* Addresses with a prefix in common; IPv4 as ::ffff:a.b.c.d with 96 added to the length. */
+struct cidr_def {
+	uint8_t address[16];
+	uint8_t bits; /* 0..128 */
+	uint8_t reserved[7];
 };
 
 struct name_def {
@@ -146,10 +240,13 @@ struct key_def {
 	uint32_t key;  /* string */
 	uint16_t len;
 	uint16_t plan; /* 0: none */
-	uint16_t env;  /* 0: none */
+	uint8_t env;   /* 0: none */
+	uint8_t flags; /* KEY_... */
 	uint16_t noverrides;
 	uint32_t overrides; /* index of the first */
 };
+
+#define KEY_EXEMPT 1u
 
 struct override_def {
 	uint32_t limit;
@@ -185,7 +282,28 @@ struct policy_area {
 	uint32_t nkeytab;
 	uint32_t noverrides;
 	uint32_t default_plan; /* of keys without one; 0: none */
-	uint32_t reserved[7];
+	uint32_t default_env;
+	uint32_t exempt; /* ruleset of limit 0 for exempt keys, then those of the others; 0: none */
+	uint32_t nattrs;
+	uint32_t nnodes;
+	uint32_t nleaves;
+	uint32_t nclaims;
+	uint32_t nedges;
+	uint32_t nedgetab; /* a power of two; 0: no routes */
+	uint32_t nanswers;
+	uint32_t nproxies;
+	uint32_t nexempt;
+	uint32_t reserved0;
+	uint64_t attrs;   /* nattrs struct name_def; of requests: [0] is "key" */
+	uint64_t nodes;   /* nnodes struct route_node */
+	uint64_t leaves;  /* nleaves struct route_leaf */
+	uint64_t claims;  /* nclaims struct route_claim */
+	uint64_t edges;   /* nedges struct route_edge */
+	uint64_t edgetab; /* nedgetab uint32_t: hash table of index + 1 */
+	uint64_t answers; /* nanswers struct answer_def; [0] is the default one */
+	uint64_t proxies; /* nproxies struct cidr_def */
+	uint64_t exempts; /* nexempt struct cidr_def */
+	uint64_t reserved[4];
 };
 
 /* Where a reader stands: one version of one mapped policy object. */
@@ -235,6 +353,11 @@ int64_t policy_resolve(
  */
 bool policy_period(const struct policy_ref *p, const struct rate_def *r, int64_t unix_ns,
     int64_t *start_s, int64_t *end_s);
+/*
+ * Section at offset `off` of n entries of `size` bytes; NULL when it leaves the area.  What is in
+ * it may be being rewritten: copy, then policy_intact().
+ */
+const void *policy_section(const struct policy_ref *p, uint64_t off, uint64_t n, size_t size);
 const char *policy_plan_name(const struct policy_ref *p, uint32_t plan);
 const char *policy_env_name(const struct policy_ref *p, uint32_t env);
 const char *policy_zone_name(const struct policy_ref *p, uint32_t zone);

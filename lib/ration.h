@@ -60,7 +60,12 @@ extern "C" {
 	X(RATION_EBUSY, -12, "gave up after too many retries") \
 	X(RATION_ENOMEM, -13, "out of memory") \
 	X(RATION_ESYS, -14, "system call failed, see errno") \
-	X(RATION_ESTALE, -15, "the units are no longer there to give back")
+	X(RATION_ESTALE, -15, "the units are no longer there to give back") \
+	X(RATION_ELEASE, -16, "the limit is of leases: take one with ration_lease()") \
+	X(RATION_ERATE, -17, "the limit is of rates: take units with ration_acquire()") \
+	X(RATION_EQUEUE, -18, "too many waiters") \
+	X(RATION_EVALUE, -19, "the limit has no value for this key") \
+	X(RATION_EADDRESS, -20, "not an IP address")
 
 enum ration_error {
 #define X(name, value, text) name = value,
@@ -76,6 +81,11 @@ enum ration_error {
 #define RATION_CLAIMS_MAX 8u             /* limits in one call */
 #define RATION_RATES_MAX 4u              /* rates of one limit */
 #define RATION_DECISION_RATES 16u        /* rates in one decision */
+
+#define RATION_ATTRS_MAX 16u             /* attributes of one request */
+#define RATION_METHOD_MAX 31u            /* bytes of a request's method */
+#define RATION_PATH_MAX 4096u            /* bytes of a request's path, its query aside */
+#define RATION_ADDRESS_MAX 46u           /* bytes of an address as text, NUL included */
 
 /* ration_open() flags */
 #define RATION_FAIL_OPEN 1u /* without a segment: succeed, admit, mark RATION_F_DEGRADED */
@@ -95,6 +105,9 @@ enum ration_error {
 #define RATION_F_TABLE_FULL 4u /* no room for the key: when_full decided */
 #define RATION_F_OFF 8u        /* a limit of the call is in mode off */
 #define RATION_F_DEBT 16u      /* more is used than the limit allows now */
+#define RATION_F_EXEMPT 32u    /* the policy exempts who asks: nothing was counted */
+#define RATION_F_UNROUTED 64u  /* no route, or none of its attributes: nothing was counted */
+#define RATION_F_PAUSED 128u   /* denied by a day's or month's cap: paused until retry_at */
 
 /* Why no waiting helps, or which event to wait for */
 #define RATION_R_NONE 0u
@@ -103,6 +116,10 @@ enum ration_error {
 #define RATION_R_RELEASE 3u  /* a lease must be released */
 #define RATION_R_FULL 4u     /* the table is full and when_full is deny */
 #define RATION_R_UNLISTED 5u /* the limit refuses keys that the policy does not list */
+#define RATION_R_QUEUE 6u    /* others wait for it, and the limit's queue is strict */
+
+/* ration_wait(), ration_book() flags */
+#define RATION_SPREAD 1u /* one after the other at the limit's pace, not in bursts */
 
 typedef struct ration ration_t;
 
@@ -204,6 +221,49 @@ typedef struct ration_key {
 	unsigned char key[RATION_KEY_MAX + 1];
 } ration_key_t;
 
+/* An attribute of a request: who or what asks.  .size = sizeof(ration_attr_t). */
+typedef struct ration_attr {
+	size_t size;
+	const char *name;  /* as in the policy: "key", "ip"; NUL-terminated */
+	const void *value; /* any bytes */
+	size_t len;
+} ration_attr_t;
+
+/*
+ * A lease that is held.  Plain data: it may be copied, stored, and released by another
+ * process of the host.  All zero: none.
+ */
+typedef struct ration_lease {
+	uint32_t size;
+	uint32_t place; /* which permit of the slot */
+	uint32_t slot;
+	uint32_t birth;
+	uint64_t word;    /* what stands in the permit while it is held; 0: nothing to release */
+	uint64_t segment; /* random number of the segment it is of */
+} ration_lease_t;
+
+/*
+ * A place in the queue of a key.  .size = sizeof(ration_booking_t), all else zero before the
+ * first ration_book().  Belongs to the process and thread that made it.
+ */
+typedef struct ration_booking {
+	uint32_t size;
+	uint32_t queue;  /* number + 1; 0: in no queue */
+	uint32_t ticket; /* in that queue */
+	uint32_t slot;
+	uint32_t birth;
+	uint32_t reserved;
+	uint64_t segment;
+	uint64_t at_ns; /* CLOCK_MONOTONIC: when to ask again; 0: nothing is booked */
+} ration_booking_t;
+
+/* One header of an HTTP answer, both NUL-terminated.  .size = sizeof(ration_header_t). */
+typedef struct ration_header {
+	size_t size;
+	char name[40];
+	char value[1024];
+} ration_header_t;
+
 /*
  * Open an instance.
  * instance: NULL for $RATION_INSTANCE or "default"; 1..32 of [A-Za-z0-9._-].
@@ -276,6 +336,138 @@ int ration_key(ration_t *r, const char *limit, const void *key, size_t len, rati
 /* As ration_acquire() and ration_peek(), without the search. */
 int ration_key_acquire(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d);
 int ration_key_peek(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d);
+
+/*
+ * Take the units that the policy's route for this request takes: of several limits, all or
+ * nothing, each for the attribute that is its key.
+ * method, path: NUL-terminated, as they came in; a query (?...) is cut off, %-escapes are
+ * understood, empty segments, "." and ".." are resolved.  attrs: n of them, 0..RATION_ATTRS_MAX;
+ * limits whose attribute is not among them are left out.  An attribute that the policy
+ * takes for an address is cut to the limit's prefix (IPv4 /32, IPv6 /64) before it is a key.
+ * cost: of the limits whose cost the policy does not fix, as ration_acquire().
+ * A concurrency limit of the route takes a lease, which ration_decision_lease() gives.
+ * Exempt: if any key or address of the call is exempt, it is admitted, marked
+ * RATION_F_EXEMPT.  No route: admitted, marked RATION_F_UNROUTED.
+ * Returns as ration_acquire(); RATION_EINVAL also for methods and paths that are too long.
+ */
+int ration_route(ration_t *r, const char *method, const char *path, const ration_attr_t *attrs,
+    size_t n, uint64_t cost, ration_decision_t *d);
+/* The answer that ration_route() would give; charges and adds nothing. */
+int ration_route_peek(ration_t *r, const char *method, const char *path, const ration_attr_t *attrs,
+    size_t n, uint64_t cost, ration_decision_t *d);
+
+/*
+ * The call of d was charged an estimate; what it really cost is known now.  For each
+ * limit whose cost was the caller's (a route may fix others): the difference is given back
+ * to where it was charged, or charged now, even above the limit (RATION_F_DEBT).  d then
+ * says what is charged, so it may be settled again.  A process that dies before leaves
+ * its estimate.  Only the caller's thread uses d meanwhile.
+ * real_cost: units, 0..RATION_COST_MAX.
+ * Returns 0, RATION_ESTALE when there was nothing to give back any more, RATION_EINVAL,
+ * _ECOST, _EDETACHED, _EBUSY.
+ */
+int ration_settle(ration_t *r, ration_decision_t *d, uint64_t real_cost);
+
+/*
+ * Take one of a key's permits of a concurrency limit ("5 concurrent"), until it is released,
+ * the process ends (however: exit, exec, SIGKILL), or ttl_ms have passed.
+ * key: len bytes.  ttl_ms: 0: no time limit; else it is rounded up by at most 1/32 + 34 ms.
+ * lease: filled in when admitted.  d: filled in; may be NULL.  used counts what is held.
+ * retry_at of a denial: when the first lease with a time to live ends, else RATION_NEVER
+ * with RATION_R_RELEASE.
+ * The first lease of a process makes system calls (it opens a lock file); later ones none,
+ * but before a denial, when dead holders are looked for: then some for each holder.
+ * A lease belongs to the process, not to the thread; a forked child has none of them.
+ * Returns as ration_acquire(); RATION_ERATE: not a concurrency limit; RATION_ESYS.
+ */
+int ration_lease(ration_t *r, const char *limit, const void *key, size_t len, uint64_t ttl_ms,
+    ration_lease_t *lease, ration_decision_t *d);
+/*
+ * As ration_lease(), but it stays until it is released, over the end of the process, restarts
+ * of rationd and of the host (rationd records it within a second).  name: len bytes,
+ * 0..RATION_KEY_MAX, by which ration_release_named() finds it; leases may share one.
+ */
+int ration_lease_named(ration_t *r, const char *limit, const void *key, size_t key_len,
+    const void *name, size_t name_len, ration_lease_t *lease, ration_decision_t *d);
+/*
+ * Give a lease back, and clear *lease.  Any process may.  Lock-free; one system call when
+ * somebody waits for it.
+ * Returns 0; RATION_ESTALE: it had ended already; RATION_EINVAL, _EDETACHED.
+ */
+int ration_release(ration_t *r, ration_lease_t *lease);
+/* Give back one lease of that name.  RATION_ESTALE: there is none. */
+int ration_release_named(ration_t *r, const char *limit, const void *key, size_t key_len,
+    const void *name, size_t name_len);
+/* From now on ttl_ms (0: no time limit).  0, or as ration_release(). */
+int ration_renew(ration_t *r, ration_lease_t *lease, uint64_t ttl_ms);
+/*
+ * The lease that claim `claim` of an admitted ration_route() or ration_acquire_all() took.
+ * Returns 0; RATION_ESTALE: it took none.
+ */
+int ration_decision_lease(
+    ration_t *r, const ration_decision_t *d, unsigned claim, ration_lease_t *lease);
+
+struct timespec;
+
+/*
+ * As ration_acquire(), but wait until admitted.  First come, first served among those who
+ * wait for the key on this host; one who does not take his turn within 50 ms is passed
+ * over.  Blocks in futex(2).
+ * flags: 0, or RATION_SPREAD: not more often than the limit's units spread evenly over its
+ * window ("60/min": one each second).
+ * deadline: CLOCK_MONOTONIC; NULL: none.  Past: one try.
+ * Returns RATION_ADMITTED; RATION_DENIED at the deadline, or at once when no waiting helps or
+ * the retry would be after it; or as ration_acquire(); RATION_EQUEUE.
+ */
+int ration_wait(ration_t *r, const char *limit, const void *key, size_t len, uint64_t cost,
+    unsigned flags, const struct timespec *deadline, ration_decision_t *d);
+/* The same for a lease, as ration_lease(). */
+int ration_lease_wait(ration_t *r, const char *limit, const void *key, size_t len, uint64_t ttl_ms,
+    unsigned flags, const struct timespec *deadline, ration_lease_t *lease, ration_decision_t *d);
+
+/*
+ * ration_wait() for event loops: takes a place in the key's queue, and never blocks.
+ * RATION_ADMITTED: it is charged, go; the booking is over.  RATION_DENIED: wait until
+ * b->at_ns, then call again with the same booking; who comes more than 50 ms late may have
+ * been passed over, and goes to the end.  b->at_ns 0 with RATION_DENIED: no waiting helps.
+ * Other values: as ration_wait(); the booking is over.
+ */
+int ration_book(ration_t *r, const char *limit, const void *key, size_t len, uint64_t cost,
+    unsigned flags, ration_booking_t *b, ration_decision_t *d);
+/* Leave the queue.  0; RATION_EINVAL. */
+int ration_cancel(ration_t *r, ration_booking_t *b);
+
+/*
+ * The value of an entitlement ("24 months") for a key, as text into buf of size bytes.
+ * Returns its length as snprintf(), RATION_ENOLIMIT, _EVALUE, _EKEY, _EINVAL, _EDETACHED.
+ */
+int ration_value(
+    ration_t *r, const char *limit, const void *key, size_t len, char *buf, size_t size);
+
+/*
+ * The client's address, canonical: IPv4 dotted, IPv6 by RFC 5952, IPv4-mapped IPv6 as IPv4.
+ * peer: the connection's address.  x_forwarded_for, forwarded: those headers' values (of
+ * several lines joined with ", "), NULL: none.  While the address at hand is one of the policy's
+ * `proxies`, the next one is taken from the right of Forwarded, else of X-Forwarded-For; what
+ * is no address ends that, and so does a proxy that hides it.
+ * buf: of size bytes, RATION_ADDRESS_MAX are enough.
+ * Returns the length, RATION_EADDRESS when peer is none, RATION_EINVAL.  Detached: peer.
+ */
+int ration_client_address(ration_t *r, const char *peer, const char *x_forwarded_for,
+    const char *forwarded, char *buf, size_t size);
+
+/*
+ * An HTTP answer for d as the policy's `answers` say; each does no input or output.
+ * ration_http_status: 200 when admitted, else the policy's (429).
+ * ration_http_header: header i from 0 on.  Returns 1; 0: there are no more; RATION_EINVAL.
+ * ration_http_body: of a denial, from the template.  fields: the caller's own, n of them, for
+ * ${field.NAME}; values are escaped as JSON.  Returns as snprintf(), or RATION_EINVAL.
+ * Content-Type is among the headers of a denial that has a body.
+ */
+int ration_http_status(ration_t *r, const ration_decision_t *d);
+int ration_http_header(ration_t *r, const ration_decision_t *d, unsigned i, ration_header_t *out);
+int ration_http_body(ration_t *r, const ration_decision_t *d, const ration_attr_t *fields, size_t n,
+    char *buf, size_t size);
 
 /*
  * Name of the limit that claim `claim` of d was about, as text into buf of

@@ -18,10 +18,12 @@
 
 #define ALIGN(n, a) (((n) + (a)-1) / (a) * (a))
 #define PAGE 4096u
+#define QUEUES_MIN 256u /* half a megabyte */
+#define QUEUES_MAX 4096u
 
 /* Where the parts of the counters lie. */
 struct plan {
-	uint64_t stride, nbuckets, limits, bitmap, buckets, slots, bytes;
+	uint64_t stride, nbuckets, limits, bitmap, buckets, slots, leases, queues, nqueues, bytes;
 };
 
 /*
@@ -39,7 +41,11 @@ plan_counters(uint64_t nslots, uint32_t cells)
 	p.bitmap = p.limits + LIMITS_MAX * sizeof(struct limit_counters);
 	p.buckets = ALIGN(p.bitmap + (nslots + 63) / 64 * 8, 64);
 	p.slots = ALIGN(p.buckets + p.nbuckets * 8, 64);
-	p.bytes = ALIGN(p.slots + nslots * p.stride * 8, PAGE);
+	p.leases = ALIGN(p.slots + nslots * p.stride * 8, 64);
+	p.queues = ALIGN(p.leases + (nslots + 63) / 64 * 8, 64);
+	for (p.nqueues = QUEUES_MIN; p.nqueues < QUEUES_MAX && p.nqueues < nslots / 1024;)
+		p.nqueues *= 2;
+	p.bytes = ALIGN(p.queues + p.nqueues * QUEUE_WORDS * 8, PAGE);
 	return p;
 }
 
@@ -157,12 +163,16 @@ check_counters(struct segment *seg)
 	p = plan_counters(seg->nslots, seg->cells);
 	if (h->bytes != seg->bytes || p.bytes != seg->bytes || p.stride != seg->stride ||
 	    p.nbuckets != seg->nbuckets || h->off_limits != p.limits || h->off_bitmap != p.bitmap ||
-	    h->off_buckets != p.buckets || h->off_slots != p.slots)
+	    h->off_buckets != p.buckets || h->off_slots != p.slots ||
+	    h->off_leases != p.leases || h->off_queues != p.queues || h->nqueues != p.nqueues)
 		return RATION_EBADSEG;
 	seg->limits = (struct limit_counters *)(void *)((char *)seg->head + p.limits);
 	seg->bitmap = (word_t *)(void *)((char *)seg->head + p.bitmap);
 	seg->buckets = (word_t *)(void *)((char *)seg->head + p.buckets);
 	seg->slots = (word_t *)(void *)((char *)seg->head + p.slots);
+	seg->leases = (word_t *)(void *)((char *)seg->head + p.leases);
+	seg->queues = (word_t *)(void *)((char *)seg->head + p.queues);
+	seg->nqueues = p.nqueues;
 	seg->secret[0] = h->secret[0];
 	seg->secret[1] = h->secret[1];
 	return 0;
@@ -353,6 +363,9 @@ fill_counters(
 	h->off_bitmap = p->bitmap;
 	h->off_buckets = p->buckets;
 	h->off_slots = p->slots;
+	h->off_leases = p->leases;
+	h->off_queues = p->queues;
+	h->nqueues = p->nqueues;
 	read_boot_id(h->boot_id);
 	h->secret[0] = seg->secret[0];
 	h->secret[1] = seg->secret[1];

@@ -24,6 +24,7 @@ struct paths {
 	char counters[1200];
 	char policy[1200];
 	char lock[1200]; /* held by rationd (OFD write lock on byte 0) */
+	char holders[1200]; /* locked by holders of leases (OFD read locks, see layout.h) */
 	char socket[1200];
 	char state[1200];  /* durable state: an SQLite file */
 	char config[1200]; /* default policy file */
@@ -44,6 +45,9 @@ struct segment {
 	word_t *bitmap; /* bit set: the slot may be free (a hint) */
 	word_t *buckets;
 	word_t *slots;
+	word_t *leases; /* bit set: the slot may have a permit taken */
+	word_t *queues; /* nqueues of QUEUE_WORDS words */
+	uint64_t nqueues;
 	uint64_t nslots;
 	uint64_t nbuckets;
 	uint32_t stride;
