@@ -490,7 +490,7 @@ on_small_tmpfs(const char *dir)
 	}
 	if (files_in(dir) != 0)
 		return 2;
-	if (create_in(dir, 1000, error, sizeof(error)) != 0) {
+	if (create_in(dir, 500, error, sizeof(error)) != 0) {
 		warnx("it should fit: %s", error);
 		return 3;
 	}
