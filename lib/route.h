@@ -17,7 +17,11 @@
 #define ROUTE_SEGMENTS 32u /* of a path; what is beyond them only "*" matches */
 #define ROUTE_VISITS 256u
 
-/* Hash of the edge from a node by a literal segment (as it is after %-decoding). */
+/*
+ * Hash of the edge from a node by a literal segment (as it is after %-decoding).  In the
+ * table its index + 1 stands at the first free place from hash & (nedgetab - 1) on; 0 ends a
+ * search, so at least half of the places are 0.
+ */
 uint64_t route_hash(uint32_t from, const void *segment, size_t len);
 
 /* False: no route, or the area was being rewritten (policy_intact() tells). */
