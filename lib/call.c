@@ -159,7 +159,7 @@ look_item(struct call *c, struct item *it, bool *refused)
 			return STEP_ON;
 		cell_report(&c->ctx, &it->rules.rates[i], &it->looks[i], it->before, out);
 		out->claim = it->index;
-		if (r == LOOK_DENIES) {
+		if (r == LOOK_DENIES && !it->force) {
 			cell_retry(&c->ctx, i, &it->rules.rates[i], &it->looks[i],
 			    it->cost + it->before, out);
 			*refused = true;
@@ -243,6 +243,7 @@ charge_item(struct call *c, struct item *it)
 	for (unsigned i = 0; i < it->rules.nrates; i++) {
 		const struct rate_def *r = &it->rules.rates[i];
 		struct look *l = &it->looks[i];
+		uint64_t cost = it->cost;
 		unsigned tries;
 
 		for (tries = 0; tries < TRIES_MAX; tries++) {
@@ -259,22 +260,24 @@ charge_item(struct call *c, struct item *it)
 					continue;
 				if (s != STEP_ON)
 					return s;
-				if (res == LOOK_DENIES)
+				if (res == LOOK_DENIES && !it->force)
 					return STEP_PRECISE;
 			}
-			if (cell_charge(&c->ctx, i, r, it->cost, l))
+			if (it->force)
+				cost = cell_force(&c->ctx, r, it->cost, l);
+			if (cell_charge(&c->ctx, i, r, cost, l))
 				break;
 			if (STATE_ST(word_load(&c->ctx.slot[SLOT_STATE])) == ST_RETIRING)
 				(void)table_rescue(c->seg, it->at.slot, it->at.birth);
 		}
 		if (tries == TRIES_MAX)
 			return STEP_PRECISE;
-		cell_receipt(&c->ctx, i, it->at.slot, it->cost, r, l, &d->receipts[d->nreceipts]);
+		cell_receipt(&c->ctx, i, it->at.slot, cost, r, l, &d->receipts[d->nreceipts]);
 		if (it->fixed)
 			d->receipts[d->nreceipts].where |= WHERE_FIXED;
 		d->nreceipts++;
 		if (it->first + i < d->nrates) {
-			cell_report(&c->ctx, r, l, it->cost, &d->rates[it->first + i]);
+			cell_report(&c->ctx, r, l, cost, &d->rates[it->first + i]);
 			d->rates[it->first + i].claim = it->index;
 		}
 	}
@@ -594,6 +597,7 @@ call_claim(struct call *c, const char *limit, size_t limit_len, uint32_t limit_i
 	it->limit_id = limit_id;
 	it->listed = false;
 	it->fixed = false;
+	it->force = false;
 	it->index = (uint8_t)c->n;
 	ident_hash(c->seg, &it->id);
 	/* Several keys: their lines are asked for together. */

@@ -33,6 +33,7 @@ struct item {
 	uint32_t ruleset;
 	bool listed;
 	bool fixed;    /* the cost is the policy's: not to be settled */
+	bool force;    /* charged whatever is left: settling */
 	bool observed; /* mode observe: would have been denied */
 	bool charged;  /* false: nothing to charge (mode off, observed, cost 0) */
 	uint8_t index; /* of the claim */

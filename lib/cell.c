@@ -365,6 +365,35 @@ cell_charge(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, u
 	}
 }
 
+uint64_t
+cell_force(const struct cell_ctx *x, const struct rate_def *r, uint64_t cost, struct look *l)
+{
+	uint64_t room, now = x->now_ns * 16, tat = l->units > now ? l->units : now;
+
+	switch (r->kind) {
+	case RATION_SLIDING:
+		/* The sum of a window is of so many bits too: sixteen such words would not fit it.
+		 */
+		room = l->used < NARROW_MAX ? NARROW_MAX - l->used : 0;
+		return cost < room ? cost : room;
+	case RATION_FIXED:
+	case RATION_DAY:
+	case RATION_MONTH:
+		room = WIDE_MAX - l->units;
+		return cost < room ? cost : room;
+	case RATION_BUCKET:
+		room = r->period16 != 0 && tat < now + TAT_AHEAD_MAX
+		    ? (now + TAT_AHEAD_MAX - tat) / r->period16
+		    : 0;
+		cost = cost < room ? cost : room;
+		l->next = tat + cost * r->period16;
+		l->tag = TAT_WORD(l->next);
+		return cost;
+	default:
+		return cost;
+	}
+}
+
 void
 cell_receipt(const struct cell_ctx *x, unsigned cell, uint64_t slot, uint64_t cost,
     const struct rate_def *r, const struct look *l, ration_receipt_t *out)

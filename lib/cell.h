@@ -48,6 +48,13 @@ bool cell_charge(const struct cell_ctx *x, unsigned cell, const struct rate_def 
     const struct look *l);
 
 /*
+ * After a look that may have denied: make l a charge of cost in any case, or of as much of it
+ * as the word can hold.  Returns how much.
+ */
+uint64_t cell_force(
+    const struct cell_ctx *x, const struct rate_def *r, uint64_t cost, struct look *l);
+
+/*
  * where: the word without its units (a bucket: its arrival time after the charge; its lower
  * 20 bits stand on top of the receipt's units), in whose place stand conversion(8) cell(4) word(4)
  * and, lowest, 1: there is something to give back.  Bit 1: the policy's cost, not the caller's.

@@ -163,8 +163,8 @@ check_counters(struct segment *seg)
 	p = plan_counters(seg->nslots, seg->cells);
 	if (h->bytes != seg->bytes || p.bytes != seg->bytes || p.stride != seg->stride ||
 	    p.nbuckets != seg->nbuckets || h->off_limits != p.limits || h->off_bitmap != p.bitmap ||
-	    h->off_buckets != p.buckets || h->off_slots != p.slots ||
-	    h->off_leases != p.leases || h->off_queues != p.queues || h->nqueues != p.nqueues)
+	    h->off_buckets != p.buckets || h->off_slots != p.slots || h->off_leases != p.leases ||
+	    h->off_queues != p.queues || h->nqueues != p.nqueues)
 		return RATION_EBADSEG;
 	seg->limits = (struct limit_counters *)(void *)((char *)seg->head + p.limits);
 	seg->bitmap = (word_t *)(void *)((char *)seg->head + p.bitmap);
