@@ -143,10 +143,23 @@ reason_text(unsigned reason)
 		return "table full";
 	case RATION_R_UNLISTED:
 		return "key not listed";
+	case RATION_R_QUEUE:
+		return "others wait for it";
 	default:
 		return "";
 	}
 }
+
+/* Members that are there only when they are true. */
+static const struct {
+	uint32_t flag;
+	const char *name;
+} flags[] = {
+	{ RATION_F_OBSERVED, "observed" },
+	{ RATION_F_DEGRADED, "degraded" },
+	{ RATION_F_EXEMPT, "exempt" },
+	{ RATION_F_UNROUTED, "unrouted" },
+};
 
 int
 ration_decision_json(
@@ -179,10 +192,11 @@ ration_decision_json(
 	put(&o, "\"retry_after\":%u,\"level\":%u,", d->retry_after, d->level);
 	if (d->reason != RATION_R_NONE)
 		put(&o, "\"reason\":\"%s\",", reason_text(d->reason));
-	if ((d->flags & RATION_F_OBSERVED) != 0)
-		put(&o, "\"observed\":true,");
-	if ((d->flags & RATION_F_DEGRADED) != 0)
-		put(&o, "\"degraded\":true,");
+	if ((d->flags & RATION_F_PAUSED) != 0)
+		put(&o, "\"paused_until\":%" PRId64 ",", d->retry_at);
+	for (unsigned i = 0; i < sizeof(flags) / sizeof(*flags); i++)
+		if ((d->flags & flags[i].flag) != 0)
+			put(&o, "\"%s\":true,", flags[i].name);
 	put(&o, "\"rates\":[");
 	for (unsigned i = 0; i < d->nrates && i < RATION_DECISION_RATES; i++)
 		put_rate(&o, r, d, i);

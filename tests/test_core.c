@@ -354,6 +354,9 @@ check_json(const ration_decision_t *d, const void *key, size_t len, const char *
 		? json_is_null(json_object_get(j, "limit_units"))
 		: json_integer_value(json_object_get(j, "limit_units")) ==
 		    (json_int_t)d->limit_units);
+	assert_true((d->flags & RATION_F_PAUSED) != 0
+		? json_integer_value(json_object_get(j, "paused_until")) == d->retry_at
+		: json_object_get(j, "paused_until") == NULL);
 	assert_true(d->verdict == RATION_DENIED && d->retry_at != RATION_NEVER
 		? json_integer_value(json_object_get(j, "retry_at")) == d->retry_at
 		: json_is_null(json_object_get(j, "retry_at")));
@@ -387,6 +390,14 @@ test_json(void **state)
 	check_json(&d, key, sizeof(key), "denied");
 	assert_int_equal(take("open", "k", 1, &d), RATION_ADMITTED);
 	check_json(&d, "k", 1, "admitted");
+	/* A day's cap pauses until the day is over; a cost that never fits does not. */
+	assert_int_equal(take("day", "k", 3, &d), RATION_ADMITTED);
+	assert_int_equal(take("day", "k", 1, &d), RATION_DENIED);
+	assert_true((d.flags & RATION_F_PAUSED) != 0);
+	assert_int_equal(d.retry_at % 86400, 0);
+	check_json(&d, "k", 1, "denied");
+	assert_int_equal(take("day", "k", 4, &d), RATION_DENIED);
+	assert_true((d.flags & RATION_F_PAUSED) == 0);
 }
 
 static void

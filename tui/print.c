@@ -245,6 +245,19 @@ reason_text(uint8_t reason)
 	}
 }
 
+/* Why a decision shows no rate. */
+static const char *
+no_rates_text(uint32_t flags)
+{
+	if (flags & RATION_F_OFF)
+		return "the limit is off";
+	if (flags & RATION_F_EXEMPT)
+		return "exempt";
+	if (flags & RATION_F_UNROUTED)
+		return "no route";
+	return "no rate applies";
+}
+
 static void
 print_figures(const ration_decision_t *d)
 {
@@ -275,11 +288,15 @@ print_decision(ration_t *r, const ration_decision_t *d, const char *limit, const
 	if (d->nrates > 0)
 		print_figures(d);
 	else
-		fputs(d->flags & RATION_F_OFF ? "the limit is off" : "no rate applies", stdout);
+		fputs(no_rates_text(d->flags), stdout);
 	if (d->verdict == RATION_DENIED && d->retry_at == RATION_NEVER)
 		printf("; %s", reason_text(d->reason));
+	else if (d->flags & RATION_F_PAUSED)
+		printf("; paused until %s", time_text(d->retry_at, when));
 	else if (d->verdict == RATION_DENIED)
 		printf("; retry in %u s, at %s", d->retry_after, time_text(d->retry_at, when));
+	if (d->verdict == RATION_DENIED && d->reason == RATION_R_QUEUE)
+		fputs("; others wait for it", stdout);
 	if (d->flags & RATION_F_OBSERVED)
 		fputs("; only observed, would be denied", stdout);
 	if (d->flags & RATION_F_TABLE_FULL)
