@@ -464,11 +464,33 @@ peek_full(struct call *c, int *result)
 	return false;
 }
 
+/*
+ * Step 1.  False: *result says why not.  *exempt: somebody of whom nothing is asked is among
+ * the keys, and then nothing is asked of the call, whatever the others' limits say.
+ */
+static bool
+find_all(struct call *c, int *result, bool *exempt)
+{
+	for (size_t k = 0; k < c->n; k++) {
+		struct item *it = &c->items[k];
+
+		it->observed = false;
+		*result = find_item(c, it);
+		if (*result == 0 && !resolve(c, it))
+			*result = RATION_ENOLIMIT;
+		if (*result != 0)
+			return false;
+		c->d->limit_id[k] = it->limit_id;
+		*exempt |= (it->rules.flags & RULESET_EXEMPT) != 0;
+	}
+	return true;
+}
+
 /* One attempt.  *result is set unless STEP_RETRY or STEP_PRECISE comes back. */
 static enum step
 attempt(struct call *c, int *result)
 {
-	bool denied = false;
+	bool denied = false, exempt = false;
 	ration_decision_t *d = c->d;
 
 	if (!policy_current(c->seg->policy, &c->policy)) {
@@ -477,19 +499,19 @@ attempt(struct call *c, int *result)
 	}
 	time_now(c);
 	decision_start(d, c);
-	for (size_t k = 0; k < c->n; k++)
-		c->items[k].observed = false;
+	if (!find_all(c, result, &exempt))
+		return policy_intact(&c->policy) ? STEP_ON : STEP_RETRY;
+	if (exempt) {
+		d->flags |= RATION_F_EXEMPT;
+		decision_finish(d, RATION_ADMITTED, c);
+		*result = RATION_ADMITTED;
+		return policy_intact(&c->policy) ? STEP_ON : STEP_RETRY;
+	}
 	for (size_t k = 0; k < c->n; k++) {
 		struct item *it = &c->items[k];
 		bool refused = false;
 		enum step s;
 
-		*result = find_item(c, it);
-		if (*result == 0 && !resolve(c, it))
-			*result = RATION_ENOLIMIT;
-		if (*result != 0)
-			return policy_intact(&c->policy) ? STEP_ON : STEP_RETRY;
-		d->limit_id[k] = it->limit_id;
 		if ((it->limit.flags & LIMIT_UNLISTED_REFUSE) != 0 && !it->listed &&
 		    it->rules.mode == MODE_ENFORCE) {
 			*result = deny_key(c, it, RATION_R_UNLISTED);

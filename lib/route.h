@@ -24,6 +24,9 @@
  */
 uint64_t route_hash(uint32_t from, const void *segment, size_t len);
 
+/* Bytes of a path without its query; more than RATION_PATH_MAX: it is too long. */
+size_t route_path_len(const char *path);
+
 /* False: no route, or the area was being rewritten (policy_intact() tells). */
 bool route_find(
     const struct policy_ref *p, const char *method, const char *path, struct route_leaf *out);
