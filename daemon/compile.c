@@ -109,6 +109,7 @@ build_keys(struct builder *b)
 		if (i < c->nkeys) {
 			b->keys[i].plan = c->keys[i].plan;
 			b->keys[i].env = c->keys[i].env;
+			b->keys[i].exempt = c->keys[i].exempt;
 		}
 	}
 	for (uint32_t i = 0; i < b->npatches; i++) {
@@ -136,7 +137,8 @@ build_matrix(struct builder *b)
 				*out++ = b->limit_of[id] == NOBODY
 				    ? gone
 				    : build_ruleset(b, b->limit_of[id],
-					  plan == 0 ? c->default_plan : plan, env, NULL, 0);
+					  plan == 0 ? c->default_plan : plan,
+					  env == 0 ? c->default_env : env, NULL, 0);
 	}
 }
 
@@ -160,16 +162,15 @@ build_overrides(struct builder *b)
 		b->overrides[b->noverrides++] = (struct override_def) { .limit = b->id_of[p->limit],
 			.ruleset =
 			    build_ruleset(b, p->limit, k->plan != 0 ? k->plan : b->c->default_plan,
-				k->env, b->by_key + i, n) };
+				k->env != 0 ? k->env : b->c->default_env, b->by_key + i, n) };
 		i += n;
 	}
 }
 
 /* ---- laying out ---- */
 
-/* Where a section goes; its size is added to *at. */
-static uint64_t
-place(uint64_t *at, uint64_t n, uint64_t item, uint64_t align)
+uint64_t
+build_place(uint64_t *at, uint64_t n, uint64_t item, uint64_t align)
 {
 	uint64_t off = (*at + align - 1) & ~(align - 1);
 
@@ -177,8 +178,8 @@ place(uint64_t *at, uint64_t n, uint64_t item, uint64_t align)
 	return off;
 }
 
-static uint32_t
-hash_size(uint32_t n)
+uint32_t
+build_hash_size(uint32_t n)
 {
 	uint32_t size = 16;
 
@@ -219,36 +220,37 @@ lay_out(const struct builder *b, struct policy_area *a)
 		key_bytes += b->keys[i].len + 1;
 	a->nrulesets = b->nrulesets;
 	a->nlimits = b->nids;
-	a->nnames = hash_size(b->nids);
+	a->nnames = build_hash_size(b->nids);
 	a->nplans = c->nplans;
 	a->nenvs = c->nenvs;
 	a->nzones = c->nzones;
 	a->nkeys = b->nkeys;
-	a->nkeytab = hash_size(b->nkeys);
+	a->nkeytab = build_hash_size(b->nkeys);
 	a->noverrides = b->noverrides;
 	a->default_plan = c->default_plan;
 	a->strings_bytes = b->strings_len + key_bytes;
-	a->rulesets = place(&at, a->nrulesets, sizeof(struct ruleset), 64);
-	a->limits = place(&at, a->nlimits, sizeof(struct limit_def), 8);
-	a->names = place(&at, a->nnames, sizeof(uint32_t), 8);
-	a->matrix = place(
+	a->rulesets = build_place(&at, a->nrulesets, sizeof(struct ruleset), 64);
+	a->limits = build_place(&at, a->nlimits, sizeof(struct limit_def), 8);
+	a->names = build_place(&at, a->nnames, sizeof(uint32_t), 8);
+	a->matrix = build_place(
 	    &at, (uint64_t)a->nlimits * (a->nplans + 1) * (a->nenvs + 1), sizeof(uint32_t), 8);
-	a->plans = place(&at, a->nplans + 1, sizeof(struct name_def), 8);
-	a->envs = place(&at, a->nenvs + 1, sizeof(struct name_def), 8);
-	a->zones = place(&at, a->nzones, sizeof(struct zone_def), 8);
+	a->plans = build_place(&at, a->nplans + 1, sizeof(struct name_def), 8);
+	a->envs = build_place(&at, a->nenvs + 1, sizeof(struct name_def), 8);
+	a->zones = build_place(&at, a->nzones, sizeof(struct zone_def), 8);
 	at += (uint64_t)a->nzones * (ZONE_DAYS + ZONE_MONTHS) * sizeof(int64_t);
-	a->keys = place(&at, a->nkeys, sizeof(struct key_def), 8);
-	a->keytab = place(&at, a->nkeytab, sizeof(uint32_t), 8);
-	a->overrides = place(&at, a->noverrides, sizeof(struct override_def), 8);
-	a->strings = place(&at, a->strings_bytes, 1, 8);
+	a->keys = build_place(&at, a->nkeys, sizeof(struct key_def), 8);
+	a->keytab = build_place(&at, a->nkeytab, sizeof(uint32_t), 8);
+	a->overrides = build_place(&at, a->noverrides, sizeof(struct override_def), 8);
+	lay_out_routes(b, a, &at);
+	a->strings = build_place(&at, a->strings_bytes, 1, 8);
 	a->bytes = (at + 63) & ~UINT64_C(63);
 	return a->bytes;
 }
 
 /* ---- writing ---- */
 
-static void
-hash_put(uint32_t *tab, uint32_t size, uint64_t hash, uint32_t index)
+void
+build_hash_put(uint32_t *tab, uint32_t size, uint64_t hash, uint32_t index)
 {
 	while (tab[hash & (size - 1)] != 0)
 		hash++;
@@ -272,10 +274,14 @@ write_limits(struct builder *b, const struct policy_area *a, char *area)
 			.name_len = (uint16_t)len,
 			.flags = m == NULL ? LIMIT_GONE : m->flags,
 			.max_keys = m == NULL ? 0 : m->max_keys,
+			.cost = m == NULL ? 0 : m->cost,
+			.attr = m == NULL ? 0 : m->key.attr,
+			.prefix4 = m == NULL ? 0 : m->key.prefix4,
+			.prefix6 = m == NULL ? 0 : m->key.prefix6,
 			.origin = m == NULL
 			    ? 0
 			    : build_string(b, config_place(c, m->mark, text, sizeof(text))) };
-		hash_put(names, a->nnames, policy_hash(b->name_of[id], len), id);
+		build_hash_put(names, a->nnames, policy_hash(b->name_of[id], len), id);
 	}
 }
 
@@ -328,12 +334,13 @@ write_keys(const struct builder *b, const struct policy_area *a, char *area)
 			.key = at,
 			.len = (uint16_t)k->len,
 			.plan = k->plan,
-			.env = k->env,
+			.env = (uint8_t)k->env,
+			.flags = k->exempt ? KEY_EXEMPT : 0,
 			.noverrides = k->noverrides,
 			.overrides = k->first_override };
 		memcpy(area + a->strings + at, k->bytes, k->len);
 		at += k->len + 1;
-		hash_put(tab, a->nkeytab, keys[i].hash, i);
+		build_hash_put(tab, a->nkeytab, keys[i].hash, i);
 	}
 }
 
@@ -353,6 +360,7 @@ write_area(struct builder *b, const struct policy_area *head, char *area, uint32
 	write_names(b, head, area);
 	write_zones(b, head, area);
 	write_keys(b, head, area);
+	write_routes(b, head, area);
 }
 
 /* ---- all of it ---- */
@@ -373,7 +381,9 @@ build(struct builder *b, const struct change *changes, size_t n, const struct po
 	build_matrix(b);
 	build_overrides(b);
 	zone_leave();
+	build_exempt(b);
 	build_names(b);
+	build_routes(b);
 	return b->m->n == before;
 }
 

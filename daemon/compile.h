@@ -2,8 +2,8 @@
  * compile.h - what the steps of a compilation share.
  *
  * changes.c puts the live changes beside the files' overrides (patches) and checks them;
- * effective.c works out what a key gets of a limit, as rulesets; compile.c lays all
- * of it out in an area.
+ * effective.c works out what a key gets of a limit, as rulesets; compile_routes.c sorts the
+ * routes; compile.c lays all of it out in an area.
  */
 #ifndef RATIOND_COMPILE_H
 #define RATIOND_COMPILE_H
@@ -15,6 +15,7 @@ struct build_key {
 	const void *bytes;
 	uint32_t len;
 	uint16_t plan, env;
+	bool exempt;
 	uint32_t first_override;
 	uint16_t noverrides;
 };
@@ -62,6 +63,9 @@ struct builder {
 	struct override_def *overrides;
 	uint32_t noverrides, overrides_cap;
 	bool told[LIMITS_MAX]; /* of a limit that does not fit */
+	uint32_t exempt;       /* first of the exempt rulesets, one a limit by id; 0: none */
+	uint32_t *route_order; /* leaves, as they will stand */
+	uint32_t nclaims;
 };
 
 /* Offset of a string in the strings section, each once. */
@@ -78,5 +82,23 @@ uint32_t build_ruleset(struct builder *b, uint32_t limit, uint16_t plan, uint16_
     const uint32_t *keyed, uint32_t n);
 /* Ruleset of a limit that is no longer in the policy. */
 uint32_t build_gone(struct builder *b, uint32_t id);
+/* A ruleset, each once. */
+uint32_t build_ruleset_add(struct builder *b, const struct ruleset *r);
+
+/* ---- parts of an area ---- */
+
+/* Where n items go; their size is added to *at. */
+uint64_t build_place(uint64_t *at, uint64_t n, uint64_t item, uint64_t align);
+/* Slots of a hash table for n. */
+uint32_t build_hash_size(uint32_t n);
+void build_hash_put(uint32_t *tab, uint32_t size, uint64_t hash, uint32_t index);
+
+/* ---- compile_routes.c ---- */
+
+/* When all other rulesets are there: who is exempt has one of each limit. */
+void build_exempt(struct builder *b);
+void build_routes(struct builder *b);
+void lay_out_routes(const struct builder *b, struct policy_area *a, uint64_t *at);
+void write_routes(struct builder *b, const struct policy_area *a, char *area);
 
 #endif

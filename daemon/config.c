@@ -28,6 +28,9 @@ static const char *const names_top[] = { FIELDS_TOP(X) };
 static const char *const names_table[] = { FIELDS_TABLE(X) };
 static const char *const names_defaults[] = { FIELDS_DEFAULTS(X) };
 static const char *const names_limit[] = { FIELDS_LIMIT(X) };
+static const char *const names_key[] = { FIELDS_KEY(X) };
+static const char *const names_exempt[] = { FIELDS_EXEMPT(X) };
+static const char *const names_claim[] = { FIELDS_CLAIM(X) };
 static const char *const names_assign[] = { FIELDS_ASSIGN(X) };
 static const char *const names_override[] = { FIELDS_OVERRIDE(X) };
 #undef X
@@ -36,6 +39,9 @@ const struct fields fields_top = { "the policy", names_top, TOP_FIELDS };
 const struct fields fields_table = { "table", names_table, TABLE_FIELDS };
 const struct fields fields_defaults = { "defaults", names_defaults, DEFAULTS_FIELDS };
 const struct fields fields_limit = { "a limit", names_limit, LIMIT_FIELDS };
+const struct fields fields_key = { "a key", names_key, KEY_FIELDS };
+const struct fields fields_exempt = { "exempt", names_exempt, EXEMPT_FIELDS };
+const struct fields fields_claim = { "a limit of a route", names_claim, CLAIM_FIELDS };
 const struct fields fields_assign = { "an assignment", names_assign, ASSIGN_FIELDS };
 const struct fields fields_override = { "an override", names_override, OVERRIDE_FIELDS };
 
@@ -172,6 +178,9 @@ read_defaults(struct loader *l, const struct node *key)
 		read_notify(l, got[DEFAULTS_notify]->next);
 	if (got[DEFAULTS_plan] != NULL && once(l, &c->scalar_marks[ONCE_plan], got[DEFAULTS_plan]))
 		get_plan(l, got[DEFAULTS_plan]->next, &c->default_plan);
+	if (got[DEFAULTS_environment] != NULL &&
+	    once(l, &c->scalar_marks[ONCE_environment], got[DEFAULTS_environment]))
+		get_env(l, got[DEFAULTS_environment]->next, &c->default_env);
 	if (got[DEFAULTS_share] != NULL)
 		read_share(l, got[DEFAULTS_share]);
 	if (got[DEFAULTS_mode] != NULL &&
@@ -252,6 +261,7 @@ config_new(void)
 	c->share_num = c->share_den = 1;
 	c->timezone = "UTC";
 	c->zones[c->nzones++] = c->timezone;
+	map_add(&c->attrmap, "key", 3);
 	c->plans = xrealloc(NULL, 1, sizeof(*c->plans));
 	c->plans[0] = (struct plan_model) { .name = "" };
 	c->envs = xrealloc(NULL, 1, sizeof(*c->envs));
@@ -353,6 +363,7 @@ read_trees(struct loader *l, struct node *const *roots)
 	}
 	zone_leave();
 	check_factors(l);
+	check_routes(l);
 	cells = cells_needed(c);
 	if (c->table.cells != 0 && c->table.cells < cells)
 		report_add(&l->r, c->table_marks[TABLE_rates],

@@ -1,5 +1,5 @@
 /*
- * config_limits.c - the sections `limits` and `routes`.
+ * config_limits.c - the section `limits`.
  *
  * A limit has a short form (its rates) and a long one.  In the long form `per` turns
  * plain figures into rates, so that a row of figures reads like the price list.
@@ -178,9 +178,11 @@ read_long_form(struct loader *l, const struct node *map, struct limit_model *m)
 		report_add(&l->r, got[LIMIT_rates]->next->mark,
 		    "found custom, expected rates: custom is "
 		    "for plans");
-	if (got[LIMIT_key] != NULL &&
-	    get_name(l, got[LIMIT_key]->next, RATION_NAME_MAX, "an attribute's name"))
-		m->key_attr = got[LIMIT_key]->next->text;
+	if (got[LIMIT_key] != NULL && get_key_rule(l, got[LIMIT_key]->next, &m->key) &&
+	    m->key.address)
+		m->flags |= LIMIT_ADDRESS;
+	if (got[LIMIT_cost] != NULL)
+		get_cost(l, got[LIMIT_cost]->next, &m->cost);
 	if (got[LIMIT_mode] != NULL &&
 	    get_choice(l, got[LIMIT_mode]->next, mode_names, 3, &choice)) {
 		m->mode = (uint8_t)choice;
@@ -248,82 +250,4 @@ read_limits(struct loader *l, const struct node *key)
 		l->c->limits = xrealloc(NULL, LIMITS_MAX, sizeof(*l->c->limits));
 	for (const struct node *n = key->next->first; n != NULL; n = n->next->next)
 		read_limit(l, n);
-}
-
-/* ---- routes ---- */
-
-/* "POST /boletos/:id/pay", "* /static/" and a last segment of "*". */
-static const char *
-pattern_fault(const char *p)
-{
-	size_t method = strspn(p, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
-
-	if (method == 0 && *p == '*')
-		method = 1;
-	if (method == 0 || p[method] != ' ' || p[method + 1] != '/')
-		return "a method and a path, such as \"POST /boletos/:id/pay\"";
-	for (p += method + 1; *p == '/'; p += strcspn(p, "/")) {
-		size_t len = strcspn(++p, "/");
-
-		if (strcspn(p, " ?#") < len)
-			return "a path without blanks, query or fragment";
-		if (len == 1 && *p == ':')
-			return "a parameter's name behind the colon";
-		if (memchr(p, '*', len) != NULL && (len != 1 || p[len] != '\0'))
-			return "\"*\" only as the last segment";
-		if (len == 0 && *p == '/')
-			return "a path without empty segments";
-	}
-	return NULL;
-}
-
-static void
-read_route(struct loader *l, const struct node *key)
-{
-	struct config *c = l->c;
-	const struct node *value = key->next;
-	uint32_t room = value->kind == NODE_LIST ? value->len : 1;
-	struct route_model r = { .pattern = key->text, .mark = key->mark };
-	const char *fault;
-	uint32_t *limits;
-
-	if (!get_text(l, key, "a method and a path"))
-		return;
-	fault = pattern_fault(key->text);
-	if (fault != NULL)
-		report_add(
-		    &l->r, key->mark, "found the route %s, expected %s", shown_node(key), fault);
-	if (map_find(&c->routemap, key->text, key->len) != NOBODY)
-		report_add(&l->r, key->mark, "found the route %s again, expected each once",
-		    shown_node(key));
-	if (value->kind == NODE_MAP || room == 0 || room > RATION_CLAIMS_MAX) {
-		report_add(&l->r, value->mark, "found %s, expected a list of 1 to %u limits",
-		    value->kind == NODE_LIST ? "another number" : shown_node(value),
-		    RATION_CLAIMS_MAX);
-		return;
-	}
-	limits = arena_alloc(&c->arena, room * sizeof(*limits));
-	for (const struct node *n = value->kind == NODE_LIST ? value->first : value; n != NULL;
-	     n = value->kind == NODE_LIST ? n->next : NULL)
-		if (get_limit(l, n, &limits[r.nlimits]))
-			r.nlimits++;
-	r.limits = limits;
-	if (c->nroutes == c->routes_cap) {
-		c->routes_cap = c->routes_cap == 0 ? 16 : 2 * c->routes_cap;
-		c->routes = xrealloc(c->routes, c->routes_cap, sizeof(*c->routes));
-	}
-	map_add(&c->routemap, key->text, key->len);
-	c->routes[c->nroutes++] = r;
-}
-
-void
-read_routes(struct loader *l, const struct node *key)
-{
-	if (key->next->kind != NODE_MAP) {
-		report_add(&l->r, key->next->mark,
-		    "found %s, expected a mapping of routes to limits", shown_node(key->next));
-		return;
-	}
-	for (const struct node *n = key->next->first; n != NULL; n = n->next->next)
-		read_route(l, n);
 }

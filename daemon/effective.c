@@ -264,8 +264,8 @@ rate_fill(struct rate_def *d, const struct rate_spec *r, uint16_t zone, const ch
 	rate_def_derive(d, zone_name);
 }
 
-static uint32_t
-ruleset_add(struct builder *b, const struct ruleset *r)
+uint32_t
+build_ruleset_add(struct builder *b, const struct ruleset *r)
 {
 	uint32_t index = map_find(&b->rulesetmap, r, sizeof(*r));
 	struct ruleset *copy;
@@ -338,7 +338,7 @@ from_effective(struct builder *b, uint32_t limit, uint16_t plan, uint16_t env, s
 		rate_fill(&r.rates[i], &e->rates.rate[i], m->zone, b->c->zones[m->zone]);
 	if (plain(&r) && (m->flags & LIMIT_UNLISTED_REFUSE) == 0)
 		r.flags |= RULESET_PLAIN;
-	return ruleset_add(b, &r);
+	return build_ruleset_add(b, &r);
 }
 
 uint32_t
@@ -374,5 +374,5 @@ build_gone(struct builder *b, uint32_t id)
 	r.mode = MODE_OFF;
 	r.until = POLICY_ENDLESS;
 	r.origin = build_string(b, "no longer in the policy");
-	return ruleset_add(b, &r);
+	return build_ruleset_add(b, &r);
 }

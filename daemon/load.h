@@ -14,12 +14,19 @@
 	X(plans) \
 	X(environments) \
 	X(defaults) \
-	X(table) X(share) X(admin_group) X(group) X(limits) X(routes) X(assign) X(overrides)
+	X(table) \
+	X(share) \
+	X(admin_group) X(group) X(proxies) X(exempt) X(limits) X(routes) X(assign) X(overrides)
 #define FIELDS_TABLE(X) X(keys) X(rates) X(policy) X(idle)
-#define FIELDS_DEFAULTS(X) X(timezone) X(notify) X(plan) X(share) X(mode)
+#define FIELDS_DEFAULTS(X) X(timezone) X(notify) X(plan) X(environment) X(share) X(mode)
 #define FIELDS_LIMIT(X) \
 	X(per) \
-	X(plans) X(rates) X(values) X(key) X(mode) X(when_full) X(unlisted) X(max_keys) X(timezone)
+	X(plans) \
+	X(rates) \
+	X(values) X(key) X(cost) X(mode) X(when_full) X(unlisted) X(max_keys) X(timezone)
+#define FIELDS_KEY(X) X(attribute) X(address) X(ipv4) X(ipv6)
+#define FIELDS_EXEMPT(X) X(keys) X(addresses)
+#define FIELDS_CLAIM(X) X(limit) X(key) X(cost)
 #define FIELDS_ASSIGN(X) X(plan) X(environment)
 #define FIELDS_OVERRIDE(X) \
 	X(key) X(limit) X(plan) X(environment) X(rates) X(mode) X(share) X(until) X(reason)
@@ -36,6 +43,15 @@ enum defaults_field { FIELDS_DEFAULTS(X) DEFAULTS_FIELDS };
 #define X(name) LIMIT_##name,
 enum limit_field { FIELDS_LIMIT(X) LIMIT_FIELDS };
 #undef X
+#define X(name) KEY_##name,
+enum key_field { FIELDS_KEY(X) KEY_FIELDS };
+#undef X
+#define X(name) EXEMPT_##name,
+enum exempt_field { FIELDS_EXEMPT(X) EXEMPT_FIELDS };
+#undef X
+#define X(name) CLAIM_##name,
+enum claim_field { FIELDS_CLAIM(X) CLAIM_FIELDS };
+#undef X
 #define X(name) ASSIGN_##name,
 enum assign_field { FIELDS_ASSIGN(X) ASSIGN_FIELDS };
 #undef X
@@ -49,8 +65,8 @@ struct fields {
 	const char *const *names;
 	size_t n;
 };
-extern const struct fields fields_top, fields_table, fields_defaults, fields_limit, fields_assign,
-    fields_override;
+extern const struct fields fields_top, fields_table, fields_defaults, fields_limit, fields_key,
+    fields_exempt, fields_claim, fields_assign, fields_override;
 
 struct loader {
 	struct config *c;
@@ -69,6 +85,7 @@ enum once {
 	ONCE_admin_group,
 	ONCE_group,
 	ONCE_plans,
+	ONCE_environment,
 };
 
 /*
@@ -103,6 +120,10 @@ const struct rates *get_rates(struct loader *l, const struct node *n, const char
 bool get_plan(struct loader *l, const struct node *n, uint16_t *plan);
 bool get_env(struct loader *l, const struct node *n, uint16_t *env);
 bool get_limit(struct loader *l, const struct node *n, uint32_t *limit);
+/* "ip", or {attribute: account, ...}: which attribute of a request is the key. */
+bool get_key_rule(struct loader *l, const struct node *n, struct key_rule *out);
+/* Units of a call through a route. */
+bool get_cost(struct loader *l, const struct node *n, uint64_t *out);
 
 /* Sections, in the order in which they are read. */
 void read_plans(struct loader *l, const struct node *key);
@@ -112,9 +133,13 @@ void read_table(struct loader *l, const struct node *key);
 void read_share(struct loader *l, const struct node *key);
 void read_admin_group(struct loader *l, const struct node *key);
 void read_group(struct loader *l, const struct node *key);
+void read_proxies(struct loader *l, const struct node *key);
+void read_exempt(struct loader *l, const struct node *key);
 void read_limits(struct loader *l, const struct node *key);
 void read_routes(struct loader *l, const struct node *key);
 void read_assign(struct loader *l, const struct node *key);
 void read_overrides(struct loader *l, const struct node *key);
+/* What is to be said of the routes when all sections have been read. */
+void check_routes(struct loader *l);
 
 #endif

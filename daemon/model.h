@@ -63,13 +63,21 @@ struct plan_cell {
 	const char *value; /* an entitlement's */
 };
 
+/* Whose value is the key: an attribute of the request; an address is cut to the prefix. */
+struct key_rule {
+	uint16_t attr; /* index in config.attrmap */
+	bool address;
+	uint8_t prefix4, prefix6;
+};
+
 struct limit_model {
 	const char *name;
 	uint32_t len;
 	struct mark mark;
 	struct plan_cell base;   /* without a plan */
 	struct plan_cell *plans; /* nplans of them, by plan - 1; NULL: none given */
-	const char *key_attr;    /* which attribute of a request is the key; NULL: none */
+	struct key_rule key;     /* through a route */
+	uint64_t cost;           /* through a route; 0: the caller's */
 	uint64_t max_keys;
 	struct rate_spec zero; /* what is denied when nothing applies: 0 of this kind */
 	uint16_t zone;
@@ -94,7 +102,8 @@ struct env_model {
 /* A key that the files name; its bytes are in config.keymap at the same index. */
 struct key_model {
 	uint16_t plan, env; /* 0: none */
-	struct mark mark;
+	bool exempt;
+	struct mark mark; /* in `assign`; line 0: not there */
 };
 
 /*
@@ -117,11 +126,37 @@ struct patch {
 	const char *reason;
 };
 
-struct route_model {
-	const char *pattern;
-	uint32_t nlimits;
-	const uint32_t *limits; /* indexes */
+/* ---- routes: a tree of places, the paths of all patterns laid over each other ---- */
+
+struct claim_model {
+	uint32_t limit;
+	struct key_rule key;
+	uint64_t cost; /* 0: the caller's */
 	struct mark mark;
+};
+
+struct route_model {
+	const char *pattern; /* as it is written */
+	const char *method;  /* "": any */
+	uint32_t place;      /* where it ends, but for a last "*" */
+	bool rest;           /* it has one */
+	uint32_t nclaims;
+	const struct claim_model *claims;
+	struct mark mark;
+};
+
+/* Place 0 is "/"; those below a place come after it. */
+struct place_model {
+	uint32_t param; /* place behind ":name"; 0: none */
+	uint32_t edge;  /* the first edge, + 1; 0: none */
+	uint32_t depth;
+};
+
+/* From place to place by a literal segment. */
+struct edge_model {
+	uint32_t from, to;
+	uint32_t segment; /* index in config.segmentmap */
+	uint32_t next;    /* of the same place, + 1 */
 };
 
 struct config {
@@ -136,7 +171,7 @@ struct config {
 	const char *timezone;
 	uint8_t notify[8];
 	uint8_t nnotify;
-	uint16_t default_plan;
+	uint16_t default_plan, default_env;
 	uint8_t default_mode;
 	uint64_t share_num, share_den;
 	const char *admin_group;
@@ -163,7 +198,18 @@ struct config {
 	uint32_t npatches, patches_cap;
 	struct route_model *routes;
 	uint32_t nroutes, routes_cap;
-	struct map routemap;
+	struct map routemap; /* struct route_id of config_routes.c */
+	struct place_model *places;
+	uint32_t nplaces, places_cap;
+	struct edge_model *edges;
+	uint32_t edges_cap;    /* there are edgemap.n of them */
+	struct map edgemap;    /* place and segment */
+	struct map segmentmap; /* decoded */
+	struct map attrmap;    /* names; [0] is "key" */
+
+	struct cidr_def *proxies, *exempts;
+	uint32_t nproxies, nexempts;
+	struct mark exempt_mark; /* where exempt was first said; line 0: nowhere */
 };
 
 /* Index of a plan or environment by name, 0 for "", NOBODY when there is none. */

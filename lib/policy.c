@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "address.h"
 #include "atomics.h"
 
 bool
@@ -137,7 +138,8 @@ policy_key(
 	uint32_t n = p->area->nkeytab, nkeys = p->area->nkeys;
 	const uint32_t *tab = policy_section(p, p->area->keytab, n, sizeof(*tab));
 	const struct key_def *keys = policy_section(p, p->area->keys, nkeys, sizeof(*keys));
-	const unsigned char *strings = policy_section(p, p->area->strings, p->area->strings_bytes, 1);
+	const unsigned char *strings =
+	    policy_section(p, p->area->strings, p->area->strings_bytes, 1);
 
 	if (tab == NULL || keys == NULL || strings == NULL || n == 0 || (n & (n - 1)) != 0)
 		return false;
@@ -171,6 +173,19 @@ override_of(const struct policy_ref *p, const struct key_def *k, uint32_t limit)
 	return -1;
 }
 
+/* Is nothing asked of the key?  Values are not asked but told. */
+static bool
+is_exempt(const struct policy_ref *p, uint32_t limit, const struct key_def *k, const void *key,
+    size_t len)
+{
+	struct limit_def l;
+
+	if (p->area->exempt == 0 || !policy_limit(p, limit, &l) || (l.flags & LIMIT_VALUE) != 0)
+		return false;
+	return (k->flags & KEY_EXEMPT) != 0 ||
+	    ((l.flags & LIMIT_ADDRESS) != 0 && address_exempt(p, key, len));
+}
+
 int64_t
 policy_resolve(
     const struct policy_ref *p, uint32_t limit, const void *key, size_t len, bool *listed)
@@ -184,13 +199,18 @@ policy_resolve(
 	*listed = false;
 	if (limit >= nlimits || nplans > UINT16_MAX || nenvs > UINT16_MAX)
 		return -1;
-	matrix = policy_section(p, p->area->matrix, nlimits * (nplans + 1) * (nenvs + 1), sizeof(*matrix));
+	matrix = policy_section(
+	    p, p->area->matrix, nlimits * (nplans + 1) * (nenvs + 1), sizeof(*matrix));
 	if (matrix == NULL)
 		return -1;
-	if (policy_key(p, policy_hash(key, len), key, len, &k)) {
-		*listed = true;
-		if ((k.flags & KEY_EXEMPT) != 0 && p->area->exempt != 0)
-			return (int64_t)p->area->exempt + limit;
+	*listed = policy_key(p, policy_hash(key, len), key, len, &k);
+	if (!*listed)
+		k.flags = 0;
+	if (is_exempt(p, limit, &k, key, len)) {
+		*listed = true; /* by an address too */
+		return (int64_t)p->area->exempt + limit;
+	}
+	if (*listed) {
 		over = override_of(p, &k, limit);
 		if (over >= 0)
 			return over;

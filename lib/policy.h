@@ -342,8 +342,9 @@ bool policy_key(
     const struct policy_ref *p, uint64_t hash, const void *key, size_t len, struct key_def *out);
 /*
  * Ruleset index for a key of a limit at Unix second `now`: override, else plan x
- * environment, else default.  Follows `until` up to eight times.  -1: no such
- * limit.  *listed: the policy names the key.
+ * environment, else default; of the exempt, their ruleset, unless the limit is of values.
+ * Whoever reads the ruleset follows `until`.  -1: no such limit.  *listed: the policy names
+ * the key, or exempts its address.
  */
 int64_t policy_resolve(
     const struct policy_ref *p, uint32_t limit, const void *key, size_t len, bool *listed);

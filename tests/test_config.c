@@ -18,10 +18,11 @@
 
 #define PLANS "plans: [a, b]\n"
 #define TOP_NAMES \
-	"plans, environments, defaults, table, share, admin_group, group, limits, routes, assign " \
-	"or overrides"
+	"plans, environments, defaults, table, share, admin_group, group, proxies, exempt, " \
+	"limits, " \
+	"routes, assign or overrides"
 #define LIMIT_NAMES \
-	"per, plans, rates, values, key, mode, when_full, unlisted, max_keys or timezone"
+	"per, plans, rates, values, key, cost, mode, when_full, unlisted, max_keys or timezone"
 
 static const char *schema_path, *manual_path;
 
@@ -199,7 +200,8 @@ static const struct {
 	{ "limits: {api: 1/s}\nroutes: {GET /a: [api, aip]}\n",
 	    "p.yaml:2:24: found \"aip\", expected the name of a limit; did you mean api?" },
 	{ "limits: {api: 1/s}\nroutes: {GET /a: api, GET /a: api}\n",
-	    "p.yaml:2:23: found the route \"GET /a\" again, expected each once" },
+	    "p.yaml:2:23: found the route \"GET /a\" again, expected each once (first at "
+	    "p.yaml:2)" },
 	/* assign, overrides */
 	{ PLANS "assign: {k: growth}\n",
 	    "p.yaml:2:13: found \"growth\", expected the name of a plan" },
@@ -510,7 +512,8 @@ test_schema(void **state)
 		const struct fields *fields;
 	} parts[] = { { "table", &fields_table }, { "defaults", &fields_defaults },
 		{ "limit", &fields_limit }, { "assignment", &fields_assign },
-		{ "override", &fields_override } };
+		{ "override", &fields_override }, { "key", &fields_key },
+		{ "claim_long", &fields_claim }, { "exempt", &fields_exempt } };
 	json_error_t error;
 	json_t *root, *definitions, *modes;
 
@@ -560,7 +563,8 @@ static void
 test_manual(void **state)
 {
 	static const struct fields *const all[] = { &fields_top, &fields_table, &fields_defaults,
-		&fields_limit, &fields_assign, &fields_override };
+		&fields_limit, &fields_assign, &fields_override, &fields_key, &fields_claim,
+		&fields_exempt };
 	char *text = NULL, *example, *end, *mistakes;
 	size_t size = 0;
 	FILE *f = manual_path != NULL ? fopen(manual_path, "r") : NULL;
