@@ -144,6 +144,16 @@ target_ruleset(struct call *c, const struct wish *w, struct ruleset *out)
 	return false;
 }
 
+/* The value of an entitlement, "" for none. */
+static void
+ruleset_value(struct call *c, const struct ruleset *r, char out[VALUE_MAX + 1])
+{
+	struct policy_ref p;
+
+	if (keeper_policy(&c->d->keeper, &p))
+		(void)snprintf(out, VALUE_MAX + 1, "%s", policy_string(&p, r->value, NULL));
+}
+
 /* Plan or environment that the policy has for the key. */
 static const char *
 target_name(struct call *c, const struct change *ch)
@@ -165,6 +175,7 @@ value_json(const struct change *ch)
 	const char *name = ch->kind == CHANGE_PLAN ? "plan"
 	    : ch->kind == CHANGE_ENV               ? "environment"
 	    : ch->kind == CHANGE_SHARE             ? "share"
+	    : ch->kind == CHANGE_VALUE             ? "value"
 						   : "mode";
 	struct change endless = *ch;
 	char text[VALUE_TEXT];
@@ -194,8 +205,10 @@ state_json(struct call *c, const struct wish *w, char *text, size_t size)
 	else {
 		now.until = POLICY_ENDLESS;
 		memset(&r, 0, sizeof(r));
-		if (now.kind == CHANGE_RATES || now.kind == CHANGE_MODE)
+		if (now.kind == CHANGE_RATES || now.kind == CHANGE_VALUE || now.kind == CHANGE_MODE)
 			(void)target_ruleset(c, w, &r);
+		if (now.kind == CHANGE_VALUE)
+			ruleset_value(c, &r, now.value);
 		now.mode = r.mode;
 		now.nrates = (uint8_t)(r.nrates < RATION_RATES_MAX ? r.nrates : RATION_RATES_MAX);
 		for (unsigned i = 0; i < now.nrates; i++)
@@ -378,6 +391,25 @@ take_scope(struct call *c, struct wish *w)
 	    : call_fail(c, RPC_PARAMS, "key and plan: expected one of them");
 }
 
+/* Of an entitlement: its value is the text as it stands. */
+static bool
+set_value(struct call *c, struct wish *w, const char *value)
+{
+	struct mistakes m = { 0 };
+
+	w->change.kind = CHANGE_VALUE;
+	if (value_valid(value, strlen(value))) {
+		(void)snprintf(w->change.value, sizeof(w->change.value), "%s", value);
+		return apply(c, w);
+	}
+	mistakes_add(&m,
+	    "rates: %s holds values, expected 1 to %u bytes without control characters",
+	    w->change.limit, VALUE_MAX);
+	(void)call_refuse(c, &m);
+	mistakes_free(&m);
+	return false;
+}
+
 bool
 change_set(struct call *c)
 {
@@ -389,6 +421,9 @@ change_set(struct call *c)
 	if (!wish_common(c, &w, CHANGE_RATES, "set") || !take_scope(c, &w) ||
 	    !call_text(c, "rates", true, &rates) || !take_until(c, &w.change))
 		return false;
+	w.adds = true;
+	if (config_is_value(c->d->live.config, w.change.limit))
+		return set_value(c, &w, rates);
 	n = rate_parse_list(rates, w.change.rates, (int)RATION_RATES_MAX, err, sizeof(err));
 	if (n <= 0) {
 		struct mistakes m = { 0 };
@@ -400,7 +435,6 @@ change_set(struct call *c)
 		return false;
 	}
 	w.change.nrates = (uint8_t)n;
-	w.adds = true;
 	return apply(c, &w);
 }
 
@@ -411,6 +445,8 @@ change_unset(struct call *c)
 
 	if (!wish_common(c, &w, CHANGE_RATES, "unset") || !take_scope(c, &w))
 		return false;
+	if (config_is_value(c->d->live.config, w.change.limit))
+		w.change.kind = CHANGE_VALUE;
 	w.removes = true;
 	return apply(c, &w);
 }

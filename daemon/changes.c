@@ -39,6 +39,42 @@ live_key(struct builder *b, const struct change *ch)
 }
 
 static bool
+live_value(struct builder *b, const struct change *ch, struct patch *p)
+{
+	size_t len = strnlen(ch->value, sizeof(ch->value));
+
+	if (p->limit == NOBODY)
+		return fault(b, ch, "", 0, "a limit");
+	if (!b->c->limits[p->limit].is_value)
+		return fault(b, ch, ch->limit, strlen(ch->limit),
+		    "a limit that holds values: this one is counted");
+	if (!value_valid(ch->value, len))
+		return fault(b, ch, ch->value, len,
+		    "a value of 1 to 255 bytes without control characters");
+	p->value = arena_copy(&b->arena, ch->value, len);
+	return true;
+}
+
+/* Is the limit of leases?  One that is open stays what the segment knows it as. */
+static bool
+live_counted(struct builder *b, const struct change *ch, const struct rates *r, uint32_t limit)
+{
+	enum counted counted = rates_counted(r);
+	char text[64];
+
+	if (rates_mixed(r))
+		return fault(b, ch, "concurrent", 10, "a concurrency alone, without other rates");
+	if (counted == COUNTED_OPEN || (counted == COUNTED_LEASES) == b->leases[limit])
+		return true;
+	rate_format(&r->rate[0], text, sizeof(text));
+	return fault(b, ch, text, strlen(text),
+	    b->leases[limit]
+		? "a concurrency such as 5 concurrent: the limit is of leases; give rates "
+		  "another name"
+		: "a rate such as 300/min: the limit is of rates; give leases another name");
+}
+
+static bool
 live_rates(struct builder *b, const struct change *ch, struct patch *p)
 {
 	struct rates *r;
@@ -57,7 +93,7 @@ live_rates(struct builder *b, const struct change *ch, struct patch *p)
 	r->n = ch->nrates;
 	memcpy(r->rate, ch->rates, ch->nrates * sizeof(r->rate[0]));
 	p->rates = r;
-	return true;
+	return live_counted(b, ch, r, p->limit);
 }
 
 /* A live change as a patch.  False: reported. */
@@ -85,7 +121,7 @@ from_live(struct builder *b, const struct change *ch, struct patch *p)
 	}
 	if (ch->kind == CHANGE_ENV)
 		plan = config_env(c, ch->plan, plan_len);
-	else if (ch->kind == CHANGE_RATES || ch->kind == CHANGE_PLAN)
+	else if (ch->kind == CHANGE_RATES || ch->kind == CHANGE_VALUE || ch->kind == CHANGE_PLAN)
 		plan = config_plan(c, ch->plan, plan_len);
 	if (plan == NOBODY)
 		return fault(b, ch, ch->plan, plan_len,
@@ -103,11 +139,26 @@ from_live(struct builder *b, const struct change *ch, struct patch *p)
 		return fault(b, ch, "", 0, "a key");
 	if (ch->kind == CHANGE_RATES)
 		return live_rates(b, ch, p);
+	if (ch->kind == CHANGE_VALUE)
+		return live_value(b, ch, p);
 	if (ch->kind == CHANGE_MODE && ch->mode > MODE_OFF)
 		return fault(b, ch, "", 0, "a mode");
 	if (ch->kind == CHANGE_SHARE && (ch->share_num == 0 || ch->share_num > ch->share_den))
 		return fault(b, ch, "", 0, "a share above 0, at most 1");
 	return true;
+}
+
+/* Rates for what the limit counts, as far as the files say it. */
+static bool
+suits(const struct limit_model *m, const struct change *ch)
+{
+	struct rates r = { .n = ch->nrates < RATION_RATES_MAX ? ch->nrates : RATION_RATES_MAX };
+	enum counted counted;
+
+	memcpy(r.rate, ch->rates, r.n * sizeof(r.rate[0]));
+	counted = rates_counted(&r);
+	return !m->is_value &&
+	    (counted == COUNTED_OPEN || m->counted == COUNTED_OPEN || counted == m->counted);
 }
 
 bool
@@ -118,12 +169,22 @@ config_knows(const struct config *c, const struct change *ch)
 
 	if (ch->limit[0] != '\0')
 		limit = map_find(&c->limitmap, ch->limit, strnlen(ch->limit, sizeof(ch->limit)));
-	if (limit == NOBODY || (ch->kind == CHANGE_RATES && c->limits[limit].is_value))
+	if (limit == NOBODY || (ch->kind == CHANGE_RATES && !suits(&c->limits[limit], ch)) ||
+	    (ch->kind == CHANGE_VALUE && !c->limits[limit].is_value))
 		return false;
 	if (ch->kind == CHANGE_ENV)
 		return config_env(c, ch->plan, len) != NOBODY;
-	return (ch->kind != CHANGE_RATES && ch->kind != CHANGE_PLAN) ||
-	    config_plan(c, ch->plan, len) != NOBODY;
+	if (ch->kind != CHANGE_RATES && ch->kind != CHANGE_VALUE && ch->kind != CHANGE_PLAN)
+		return true;
+	return config_plan(c, ch->plan, len) != NOBODY;
+}
+
+bool
+config_is_value(const struct config *c, const char *limit)
+{
+	uint32_t i = map_find(&c->limitmap, limit, strlen(limit));
+
+	return i != NOBODY && c->limits[i].is_value;
 }
 
 /* qsort() has no argument for it; rationd has one thread. */
@@ -156,7 +217,7 @@ index_patches(struct builder *b)
 	for (uint32_t i = 0; i < n; i++) {
 		const struct patch *p = &b->patches[i];
 
-		if (p->kind != CHANGE_RATES)
+		if (p->kind != CHANGE_RATES && p->kind != CHANGE_VALUE)
 			continue;
 		if (p->key != NOBODY) {
 			b->by_key[b->nby_key++] = i;
@@ -250,9 +311,38 @@ put_rates(FILE *out, const struct change *ch)
 	putc(']', out);
 }
 
+/*
+ * A value comes back as it is, byte for byte: between double quotes everything has an escape.
+ * It is UTF-8: it came as JSON.
+ */
+static void
+put_value(FILE *out, const char *text)
+{
+	const unsigned char *p = (const unsigned char *)text;
+
+	fputs("value: \"", out);
+	while (*p != '\0') {
+		uint32_t c = *p++;
+		unsigned more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : c >= 0xc0 ? 1 : 0;
+
+		if (c == '"' || c == '\\')
+			putc('\\', out);
+		if (more > 0)
+			c &= 0x3fu >> more;
+		for (; more > 0 && (*p & 0xc0) == 0x80; more--)
+			c = c << 6 | (*p++ & 0x3fu);
+		if (c >= ' ' && c < 0x7f)
+			putc((int)c, out);
+		else
+			fprintf(out, "\\U%08x", c);
+	}
+	putc('"', out);
+}
+
 static void
 put_change(FILE *out, const struct change *ch)
 {
+	bool figures = ch->kind == CHANGE_RATES || ch->kind == CHANGE_VALUE;
 	char key[4 * RATION_KEY_MAX + 1], when[32];
 
 	fputs("  - {", out);
@@ -263,10 +353,12 @@ put_change(FILE *out, const struct change *ch)
 		fputs(", ", out);
 	}
 	put_limit(out, ch);
-	if (ch->kind == CHANGE_RATES && ch->plan[0] != '\0')
+	if (figures && ch->plan[0] != '\0')
 		fprintf(out, "plan: %s, ", ch->plan);
 	if (ch->kind == CHANGE_RATES)
 		put_rates(out, ch);
+	else if (ch->kind == CHANGE_VALUE)
+		put_value(out, ch->value);
 	else if (ch->kind == CHANGE_PLAN)
 		fprintf(out, "plan: %s", ch->plan[0] != '\0' ? ch->plan : "none");
 	else if (ch->kind == CHANGE_ENV)
@@ -276,7 +368,7 @@ put_change(FILE *out, const struct change *ch)
 	else
 		fprintf(out, "share: %llu/%llu", (unsigned long long)ch->share_num,
 		    (unsigned long long)ch->share_den);
-	if (ch->until != POLICY_ENDLESS && (ch->kind == CHANGE_RATES || ch->kind == CHANGE_MODE)) {
+	if (ch->until != POLICY_ENDLESS && (figures || ch->kind == CHANGE_MODE)) {
 		time_t t = (time_t)ch->until;
 		struct tm tm;
 
@@ -298,7 +390,7 @@ target_bytes(const struct change *ch, unsigned char buf[sizeof(struct change)])
 
 	buf[len++] = (unsigned char)ch->kind;
 	len += (size_t)snprintf((char *)buf + len, sizeof(ch->limit), "%s", ch->limit) + 1;
-	if (ch->kind == CHANGE_RATES)
+	if (ch->kind == CHANGE_RATES || ch->kind == CHANGE_VALUE)
 		len += (size_t)snprintf((char *)buf + len, sizeof(ch->plan), "%s", ch->plan) + 1;
 	memcpy(buf + len, ch->key, ch->key_len);
 	return len + ch->key_len;

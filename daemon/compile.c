@@ -7,6 +7,7 @@
  * segment lives, also while it is out of the policy.
  */
 #include "compile.h"
+#include "report.h"
 #include "zones.h"
 
 #include <stdlib.h>
@@ -72,7 +73,8 @@ take_ids(struct builder *b, const struct policy_area *previous)
 		b->limit_of[id] = map_find(&c->limitmap, b->name_of[id], strlen(b->name_of[id]));
 		if (b->limit_of[id] != NOBODY)
 			b->id_of[b->limit_of[id]] = id;
-		b->nids = id + 1;
+		b->was[id] = defs[id].flags;
+		b->nids = b->nwas = id + 1;
 	}
 	for (uint32_t i = 0; i < c->nlimits; i++) {
 		if (b->id_of[i] != NOBODY)
@@ -89,6 +91,37 @@ take_ids(struct builder *b, const struct policy_area *previous)
 		b->name_of[b->nids++] = c->limits[i].name;
 	}
 	return true;
+}
+
+/*
+ * What the segment holds of a limit, units or permits, is not the other.  False: a limit
+ * would be turned from the one into the other.
+ */
+static bool
+take_leases(struct builder *b)
+{
+	const struct config *c = b->c;
+	bool ok = true;
+
+	for (uint32_t i = 0; i < c->nlimits; i++) {
+		const struct limit_model *m = &c->limits[i];
+		bool known = b->id_of[i] < b->nwas;
+		bool were = known && (b->was[b->id_of[i]] & LIMIT_LEASES) != 0;
+		char place[256];
+
+		b->leases[i] = m->counted == COUNTED_LEASES ||
+		    (m->counted == COUNTED_OPEN && !m->is_value && were);
+		if (!known || b->leases[i] == were)
+			continue;
+		mistakes_add(b->m,
+		    "%s: found limit %s of %s, expected of %s as the segment knows it: give it "
+		    "another name",
+		    config_place(c, m->mark, place, sizeof(place)), shown(m->name, m->len),
+		    were ? m->is_value ? "values" : "rates" : "leases",
+		    were ? "leases" : "rates or values");
+		ok = false;
+	}
+	return ok;
 }
 
 /* ---- keys, matrix, overrides ---- */
@@ -188,6 +221,12 @@ build_hash_size(uint32_t n)
 	return size;
 }
 
+static const char *
+title_of(const struct limit_model *m)
+{
+	return m->title != NULL ? m->title : "";
+}
+
 /* Everything that is said once more about limits, plans and so on as strings. */
 static void
 build_names(struct builder *b)
@@ -197,9 +236,11 @@ build_names(struct builder *b)
 
 	for (uint32_t id = 0; id < b->nids; id++) {
 		build_string(b, b->name_of[id]);
-		if (b->limit_of[id] != NOBODY)
-			build_string(b,
-			    config_place(c, c->limits[b->limit_of[id]].mark, text, sizeof(text)));
+		if (b->limit_of[id] == NOBODY)
+			continue;
+		build_string(
+		    b, config_place(c, c->limits[b->limit_of[id]].mark, text, sizeof(text)));
+		build_string(b, title_of(&c->limits[b->limit_of[id]]));
 	}
 	for (uint32_t i = 1; i <= c->nplans; i++)
 		build_string(b, c->plans[i].name);
@@ -242,6 +283,8 @@ lay_out(const struct builder *b, struct policy_area *a)
 	a->keytab = build_place(&at, a->nkeytab, sizeof(uint32_t), 8);
 	a->overrides = build_place(&at, a->noverrides, sizeof(struct override_def), 8);
 	lay_out_routes(b, a, &at);
+	a->nanswers = b->nanswers;
+	a->answers = build_place(&at, a->nanswers, sizeof(struct answer_def), 8);
 	a->strings = build_place(&at, a->strings_bytes, 1, 8);
 	a->bytes = (at + 63) & ~UINT64_C(63);
 	return a->bytes;
@@ -255,6 +298,14 @@ build_hash_put(uint32_t *tab, uint32_t size, uint64_t hash, uint32_t index)
 	while (tab[hash & (size - 1)] != 0)
 		hash++;
 	tab[hash & (size - 1)] = index + 1;
+}
+
+static uint16_t
+limit_flags(const struct builder *b, uint32_t id, const struct limit_model *m)
+{
+	if (m == NULL)
+		return (uint16_t)(LIMIT_GONE | (b->was[id] & LIMIT_LEASES));
+	return (uint16_t)(m->flags | (b->leases[b->limit_of[id]] ? LIMIT_LEASES : 0));
 }
 
 static void
@@ -272,15 +323,18 @@ write_limits(struct builder *b, const struct policy_area *a, char *area)
 
 		defs[id] = (struct limit_def) { .name = build_string(b, b->name_of[id]),
 			.name_len = (uint16_t)len,
-			.flags = m == NULL ? LIMIT_GONE : m->flags,
-			.max_keys = m == NULL ? 0 : m->max_keys,
-			.cost = m == NULL ? 0 : m->cost,
-			.attr = m == NULL ? 0 : m->key.attr,
-			.prefix4 = m == NULL ? 0 : m->key.prefix4,
-			.prefix6 = m == NULL ? 0 : m->key.prefix6,
-			.origin = m == NULL
-			    ? 0
-			    : build_string(b, config_place(c, m->mark, text, sizeof(text))) };
+			.flags = limit_flags(b, id, m) };
+		if (m != NULL) {
+			defs[id].max_keys = m->max_keys;
+			defs[id].cost = m->cost;
+			defs[id].attr = m->key.attr;
+			defs[id].prefix4 = m->key.prefix4;
+			defs[id].prefix6 = m->key.prefix6;
+			defs[id].origin =
+			    build_string(b, config_place(c, m->mark, text, sizeof(text)));
+			defs[id].title = build_string(b, title_of(m));
+			defs[id].answer = build_answer_index(c, m->answer);
+		}
 		build_hash_put(names, a->nnames, policy_hash(b->name_of[id], len), id);
 	}
 }
@@ -361,6 +415,7 @@ write_area(struct builder *b, const struct policy_area *head, char *area, uint32
 	write_zones(b, head, area);
 	write_keys(b, head, area);
 	write_routes(b, head, area);
+	write_answers(b, head, area);
 }
 
 /* ---- all of it ---- */
@@ -374,7 +429,7 @@ build(struct builder *b, const struct change *changes, size_t n, const struct po
 	b->strings_cap = 4096;
 	b->strings = xrealloc(NULL, b->strings_cap, 1);
 	b->strings[b->strings_len++] = '\0';
-	if (!take_ids(b, previous) || !build_patches(b, changes, n))
+	if (!take_ids(b, previous) || !take_leases(b) || !build_patches(b, changes, n))
 		return false;
 	build_keys(b);
 	zone_enter(b->c->zones[0]);
@@ -384,6 +439,7 @@ build(struct builder *b, const struct change *changes, size_t n, const struct po
 	build_exempt(b);
 	build_names(b);
 	build_routes(b);
+	build_answers(b);
 	return b->m->n == before;
 }
 

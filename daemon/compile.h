@@ -42,7 +42,10 @@ struct builder {
 	uint32_t nids;
 	uint32_t limit_of[LIMITS_MAX]; /* by id: index in config, NOBODY: gone */
 	const char *name_of[LIMITS_MAX];
-	uint32_t id_of[LIMITS_MAX]; /* by index in config */
+	uint32_t id_of[LIMITS_MAX];  /* by index in config */
+	uint16_t was[LIMITS_MAX];    /* by id: flags in the version in force */
+	uint32_t nwas;               /* ids that it has */
+	bool leases[LIMITS_MAX];     /* by index in config */
 
 	struct patch *patches; /* files' first, then live ones in their order */
 	uint32_t npatches;
@@ -58,6 +61,9 @@ struct builder {
 	struct build_key *keys;
 	uint32_t nkeys;
 	struct map livekeys; /* keys that only live changes name */
+
+	struct answer_def *answers;
+	uint32_t nanswers;
 
 	uint32_t *matrix;
 	struct override_def *overrides;
@@ -100,5 +106,10 @@ void build_exempt(struct builder *b);
 void build_routes(struct builder *b);
 void lay_out_routes(const struct builder *b, struct policy_area *a, uint64_t *at);
 void write_routes(struct builder *b, const struct policy_area *a, char *area);
+
+/* Index in the area of an answer by its number in config; 0: the default one. */
+uint16_t build_answer_index(const struct config *c, uint32_t number);
+void build_answers(struct builder *b);
+void write_answers(const struct builder *b, const struct policy_area *a, char *area);
 
 #endif

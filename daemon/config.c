@@ -181,6 +181,9 @@ read_defaults(struct loader *l, const struct node *key)
 	if (got[DEFAULTS_environment] != NULL &&
 	    once(l, &c->scalar_marks[ONCE_environment], got[DEFAULTS_environment]))
 		get_env(l, got[DEFAULTS_environment]->next, &c->default_env);
+	if (got[DEFAULTS_answer] != NULL &&
+	    once(l, &c->scalar_marks[ONCE_answer], got[DEFAULTS_answer]))
+		get_answer(l, got[DEFAULTS_answer]->next, &c->default_answer);
 	if (got[DEFAULTS_share] != NULL)
 		read_share(l, got[DEFAULTS_share]);
 	if (got[DEFAULTS_mode] != NULL &&
@@ -266,6 +269,8 @@ config_new(void)
 	c->plans[0] = (struct plan_model) { .name = "" };
 	c->envs = xrealloc(NULL, 1, sizeof(*c->envs));
 	c->envs[0] = (struct env_model) { .name = "", .num = 1, .den = 1 };
+	c->answers = xrealloc(NULL, 1, sizeof(*c->answers));
+	c->answers[0] = answer_builtin;
 	return c;
 }
 
@@ -362,6 +367,8 @@ read_trees(struct loader *l, struct node *const *roots)
 		}
 	}
 	zone_leave();
+	finish_answers(l);
+	finish_leases(l);
 	check_factors(l);
 	check_routes(l);
 	cells = cells_needed(c);

@@ -73,7 +73,9 @@ enum change_kind {
 	CHANGE_ENV,       /* key -> environment */
 	CHANGE_SHARE,     /* rates[0].units / burst: this host's part */
 	CHANGE_MODE,      /* limit, or "" for all: mode */
+	CHANGE_VALUE,     /* as CHANGE_RATES, of a limit that holds values */
 };
+#define VALUE_MAX 255u /* bytes of an entitlement's value */
 
 struct change {
 	int64_t id;
@@ -85,6 +87,7 @@ struct change {
 	uint8_t mode;                   /* enum policy_mode */
 	uint8_t nrates;
 	struct rate_spec rates[RATION_RATES_MAX];
+	char value[VALUE_MAX + 1];
 	uint64_t share_num, share_den;
 	int64_t until; /* Unix s; POLICY_ENDLESS */
 	int64_t when;  /* Unix s */
@@ -109,6 +112,11 @@ int config_compile(const struct config *c, const struct change *changes, size_t 
  * is asked for; found out without compiling.
  */
 bool config_knows(const struct config *c, const struct change *ch);
+
+/* Does the limit hold values?  False also when there is no such. */
+bool config_is_value(const struct config *c, const char *limit);
+/* May this be an entitlement's value: 1 to VALUE_MAX bytes without control characters. */
+bool value_valid(const char *text, size_t len);
 
 /*
  * What `ration diff` shows: the changes in force as text, one a line; or as YAML

@@ -66,7 +66,8 @@ static void
 add_patch(struct loader *l, const struct patch *p)
 {
 	struct config *c = l->c;
-	struct target t = { p->kind, p->limit, p->kind == CHANGE_RATES ? p->plan : 0, p->key };
+	bool figures = p->kind == CHANGE_RATES || p->kind == CHANGE_VALUE;
+	struct target t = { p->kind, p->limit, figures ? p->plan : 0, p->key };
 	uint32_t old = map_find(&l->patchmap, &t, sizeof(t));
 	char place[256];
 
@@ -93,12 +94,17 @@ combination_fault(const struct node *const got[FIELDS_MAX])
 {
 	bool key = got[OVERRIDE_key] != NULL, limit = got[OVERRIDE_limit] != NULL;
 	bool plan = got[OVERRIDE_plan] != NULL, env = got[OVERRIDE_environment] != NULL;
-	bool mode = got[OVERRIDE_mode] != NULL, rates = got[OVERRIDE_rates] != NULL;
+	bool mode = got[OVERRIDE_mode] != NULL, value = got[OVERRIDE_value] != NULL;
+	bool rates = got[OVERRIDE_rates] != NULL || value;
 
 	if (got[OVERRIDE_share] != NULL && (key || limit || plan || env || mode || rates))
 		return "share alone: it is for everything";
+	if (value && got[OVERRIDE_rates] != NULL)
+		return "rates or a value";
+	if (value && mode)
+		return "a value alone: values have no mode";
 	if (rates && !limit)
-		return "a limit for the rates";
+		return value ? "a limit for the value" : "a limit for the rates";
 	if (rates && key && plan)
 		return "rates for a key or for a plan, not both";
 	if (env && (!key || limit))
@@ -110,11 +116,11 @@ combination_fault(const struct node *const got[FIELDS_MAX])
 	if (mode && (key || plan || env))
 		return "a mode for a limit, not for a key or plan";
 	if (got[OVERRIDE_until] != NULL && !rates && !mode)
-		return "until only with rates or a mode";
+		return "until only with rates, a value or a mode";
 	if (limit && !rates && !mode)
-		return "rates or a mode for the limit";
+		return "rates, a value or a mode for the limit";
 	if (!rates && !mode && !plan && !env && got[OVERRIDE_share] == NULL)
-		return "rates, a mode, a plan, an environment or a share";
+		return "rates, a value, a mode, a plan, an environment or a share";
 	return NULL;
 }
 
@@ -150,11 +156,12 @@ read_target(struct loader *l, const struct node *const got[FIELDS_MAX], struct p
 			return false;
 		p->limit = limit;
 	}
-	if (limit != NOBODY && got[OVERRIDE_rates] != NULL && l->c->limits[limit].is_value) {
-		report_add(&l->r, got[OVERRIDE_limit]->next->mark,
-		    "found %s, expected a limit that is "
-		    "counted: it holds values",
-		    shown_node(got[OVERRIDE_limit]->next));
+	if (limit != NOBODY &&
+	    l->c->limits[limit].is_value != (got[OVERRIDE_value] != NULL)) {
+		report_add(&l->r, got[OVERRIDE_limit]->next->mark, "found %s, expected %s",
+		    shown_node(got[OVERRIDE_limit]->next),
+		    l->c->limits[limit].is_value ? "a limit that is counted: it holds values"
+						 : "a limit that holds values: it is counted");
 		ok = false;
 	}
 	return ok;
@@ -183,7 +190,13 @@ read_override(struct loader *l, const struct node *n)
 	if (got[OVERRIDE_rates] != NULL) {
 		p.kind = CHANGE_RATES;
 		p.rates = get_rates(l, got[OVERRIDE_rates]->next, NULL);
-		if (p.rates != NULL)
+		if (p.rates != NULL &&
+		    check_counted(
+			l, &l->c->limits[p.limit], p.rates, got[OVERRIDE_rates]->next->mark))
+			add_patch(l, &p);
+	} else if (got[OVERRIDE_value] != NULL) {
+		p.kind = CHANGE_VALUE;
+		if (get_value(l, got[OVERRIDE_value]->next, &p.value))
 			add_patch(l, &p);
 	} else if (got[OVERRIDE_plan] != NULL) {
 		p.kind = CHANGE_PLAN;

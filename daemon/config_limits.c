@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define PER_MAX 40
+#define TITLE_MAX 255u
 
 static const char *const full_names[] = { "deny", "admit" };
 static const char *const unlisted_names[] = { "admit", "refuse" };
@@ -46,12 +47,11 @@ check_limit_name(struct loader *l, const struct node *key)
 	return true;
 }
 
-/* `per`, checked by making a rate of it. */
-static const char *
-read_per(struct loader *l, const struct node *n)
+/* Checked by making a rate of it. */
+const char *
+get_per(struct loader *l, const struct node *n, struct rate_spec *r)
 {
 	char text[PER_MAX + 8], err[256];
-	struct rate_spec r;
 
 	if (!get_text(l, n, "second, minute, hour, day, month or concurrent"))
 		return NULL;
@@ -63,7 +63,7 @@ read_per(struct loader *l, const struct node *n)
 		return NULL;
 	}
 	snprintf(text, sizeof(text), is_text(n, "concurrent") ? "1 %s" : "1/%s", n->text);
-	if (rate_parse(text, &r, err, sizeof(err)) == 0)
+	if (rate_parse(text, r, err, sizeof(err)) == 0)
 		return n->text;
 	report_add(&l->r, n->mark, "%s", err);
 	return NULL;
@@ -78,10 +78,8 @@ read_cell(
 	if (is_text(n, "custom")) {
 		out->kind = CELL_CUSTOM;
 	} else if (value) {
-		if (!get_text(l, n, "a value"))
-			return;
-		out->kind = CELL_VALUE;
-		out->value = n->text;
+		if (get_value(l, n, &out->value))
+			out->kind = CELL_VALUE;
 	} else {
 		out->rates = get_rates(l, n, per);
 		if (out->rates != NULL)
@@ -143,6 +141,66 @@ set_zero(const struct config *c, struct limit_model *m)
 		m->zero.kind = r->rate[0].kind;
 }
 
+/* Fields that say how something is counted have no sense where nothing is. */
+static void
+check_value_fields(struct loader *l, const struct node *const got[FIELDS_MAX])
+{
+	static const enum limit_field counting[] = { LIMIT_per, LIMIT_plans, LIMIT_rates,
+		LIMIT_mode, LIMIT_when_full, LIMIT_unlisted, LIMIT_max_keys, LIMIT_timezone,
+		LIMIT_answer, LIMIT_queue };
+
+	for (size_t i = 0; i < sizeof(counting) / sizeof(counting[0]); i++)
+		if (got[counting[i]] != NULL)
+			report_add(&l->r, got[counting[i]]->mark,
+			    "found %s beside values, expected either: values are not counted",
+			    shown_node(got[counting[i]]));
+}
+
+/* An entitlement: value by default, values by plan. */
+static void
+read_values(struct loader *l, const struct node *const got[FIELDS_MAX], struct limit_model *m)
+{
+	m->is_value = true;
+	m->flags |= LIMIT_VALUE;
+	check_value_fields(l, got);
+	if (got[LIMIT_value] != NULL) {
+		read_cell(l, got[LIMIT_value]->next, NULL, true, &m->base);
+		if (m->base.kind == CELL_CUSTOM)
+			report_add(&l->r, got[LIMIT_value]->next->mark,
+			    "found custom, expected a value: custom is for plans");
+	}
+	if (got[LIMIT_values] != NULL)
+		read_cells(l, got[LIMIT_values]->next, NULL, true, m);
+}
+
+/* All figures of a limit count the same; the first says what. */
+static void
+check_cells(struct loader *l, struct limit_model *m)
+{
+	if (m->base.rates != NULL)
+		check_counted(l, m, m->base.rates, m->base.mark);
+	for (uint32_t i = 0; m->plans != NULL && i < l->c->nplans; i++)
+		if (m->plans[i].rates != NULL)
+			check_counted(l, m, m->plans[i].rates, m->plans[i].mark);
+}
+
+/* How it is told, and who goes first. */
+static void
+read_manners(struct loader *l, const struct node *const got[FIELDS_MAX], struct limit_model *m)
+{
+	static const char *const queue_names[] = { "open", "strict" };
+	unsigned choice;
+
+	if (got[LIMIT_title] != NULL &&
+	    get_line(l, got[LIMIT_title]->next, TITLE_MAX, "a title"))
+		m->title = got[LIMIT_title]->next->text;
+	if (got[LIMIT_answer] != NULL)
+		get_answer(l, got[LIMIT_answer]->next, &m->answer);
+	if (got[LIMIT_queue] != NULL &&
+	    get_choice(l, got[LIMIT_queue]->next, queue_names, 2, &choice))
+		m->flags |= choice ? LIMIT_STRICT : 0;
+}
+
 static void
 read_long_form(struct loader *l, const struct node *map, struct limit_model *m)
 {
@@ -153,28 +211,30 @@ read_long_form(struct loader *l, const struct node *map, struct limit_model *m)
 	if (!walk(l, map, &fields_limit, got))
 		return;
 	if (got[LIMIT_per] != NULL) {
-		per = read_per(l, got[LIMIT_per]->next);
-		if (per == NULL) /* the figures would only complain of it again */
+		struct rate_spec window;
+
+		per = get_per(l, got[LIMIT_per]->next, &window);
+		if (per == NULL) { /* the figures would only complain of it again */
 			got[LIMIT_plans] = got[LIMIT_rates] = NULL;
+		} else {
+			m->counted = window.kind == RATION_CONCURRENT ? COUNTED_LEASES
+								      : COUNTED_UNITS;
+			m->counted_mark = got[LIMIT_per]->next->mark;
+		}
 	} else if (got[LIMIT_plans] == NULL && got[LIMIT_rates] == NULL &&
-	    got[LIMIT_values] == NULL) {
+	    got[LIMIT_values] == NULL && got[LIMIT_value] == NULL) {
 		report_add(&l->r, map->mark,
-		    "found a limit without rates, expected rates, plans or "
-		    "values");
+		    "found a limit without rates, expected rates, plans, value or values");
 	}
-	m->is_value = got[LIMIT_values] != NULL;
-	if (m->is_value &&
-	    (got[LIMIT_per] != NULL || got[LIMIT_plans] != NULL || got[LIMIT_rates] != NULL))
-		report_add(&l->r, got[LIMIT_values]->mark,
-		    "found values beside rates, expected either: "
-		    "values are not counted");
+	if (got[LIMIT_value] != NULL || got[LIMIT_values] != NULL) {
+		read_values(l, got, m);
+		got[LIMIT_rates] = got[LIMIT_plans] = NULL;
+	}
 	if (got[LIMIT_rates] != NULL)
 		read_cell(l, got[LIMIT_rates]->next, per, false, &m->base);
 	if (got[LIMIT_plans] != NULL)
 		read_cells(l, got[LIMIT_plans]->next, per, false, m);
-	else if (m->is_value)
-		read_cells(l, got[LIMIT_values]->next, NULL, true, m);
-	if (m->base.kind == CELL_CUSTOM)
+	if (got[LIMIT_rates] != NULL && m->base.kind == CELL_CUSTOM)
 		report_add(&l->r, got[LIMIT_rates]->next->mark,
 		    "found custom, expected rates: custom is "
 		    "for plans");
@@ -198,6 +258,7 @@ read_long_form(struct loader *l, const struct node *map, struct limit_model *m)
 		get_quantity(l, got[LIMIT_max_keys]->next, 1, SLOTS_MAX, &m->max_keys);
 	if (got[LIMIT_timezone] != NULL)
 		get_zone(l, got[LIMIT_timezone]->next, &m->zone);
+	read_manners(l, got, m);
 }
 
 static void
@@ -232,6 +293,7 @@ read_limit(struct loader *l, const struct node *key)
 		read_cell(l, value, NULL, false, &m.base);
 	if (value->kind != NODE_MAP && m.base.kind == CELL_CUSTOM)
 		report_add(&l->r, value->mark, "found custom, expected rates: custom is for plans");
+	check_cells(l, &m);
 	set_zero(c, &m);
 	/* Also when it had mistakes: else each place that names it would have another. */
 	map_add(&c->limitmap, m.name, m.len);

@@ -41,6 +41,12 @@ ruleset_digest(const struct policy_ref *p, uint32_t index)
 	for (int i = 0; i < CHAIN && policy_ruleset(p, index, &r); i++) {
 		h = mix(h, (uint64_t)r.mode << 16 | r.nrates);
 		h = mix(h, (uint64_t)r.until);
+		if (r.value != 0) {
+			size_t len;
+			const char *value = policy_string(p, r.value, &len);
+
+			h = mix(h, policy_hash(value, len));
+		}
 		for (unsigned k = 0; k < r.nrates && k < RATION_RATES_MAX; k++) {
 			h = mix(h, (uint64_t)r.rates[k].shape << 8 | r.rates[k].kind);
 			h = mix(h, r.rates[k].units);

@@ -20,6 +20,7 @@
 
 struct effective {
 	struct rates rates;
+	const char *value; /* of an entitlement; NULL: none */
 	uint8_t mode;
 	bool too_much; /* times the environment more than its counter holds */
 	int64_t until;
@@ -91,6 +92,8 @@ use_patch(struct effective *e, const struct patch *p)
 {
 	if (p->rates != NULL)
 		e->rates = *p->rates;
+	if (p->value != NULL)
+		e->value = p->value;
 	if (p->until < e->until)
 		e->until = p->until;
 }
@@ -161,6 +164,8 @@ from_default(const struct builder *b, struct effective *e, uint32_t limit, uint1
 		return;
 	}
 	e->rates = (struct rates) { .n = 1, .rate = { m->zero } };
+	if (b->leases[limit])
+		e->rates.rate[0] = (struct rate_spec) { .kind = RATION_CONCURRENT };
 	if (plan != 0 && m->plans != NULL && m->plans[plan - 1].kind == CELL_CUSTOM)
 		say(e, ": plan %s is custom and there is no override", b->c->plans[plan].name);
 	else
@@ -200,18 +205,43 @@ use_mode(const struct builder *b, struct effective *e, uint32_t limit, int64_t t
 	}
 }
 
+/* An entitlement has neither environment nor share: "12 months" cannot be multiplied. */
 static void
-from_value(const struct builder *b, struct effective *e, uint32_t limit, uint16_t plan)
+from_value(const struct builder *b, struct effective *e, uint32_t limit, uint16_t plan,
+    const struct patch *keyed, int64_t t)
 {
 	const struct limit_model *m = &b->c->limits[limit];
 	const struct plan_cell *cell = plan != 0 && m->plans != NULL ? &m->plans[plan - 1] : NULL;
+	const struct patch *of_plan = plan != 0 ? rates_patch(b, limit, plan, t) : NULL;
+	const struct patch *of_all = rates_patch(b, limit, 0, t);
+	char what[RATION_NAME_MAX + 8];
 
-	say_place(b, e, cell != NULL ? cell->mark : m->mark);
-	if (cell != NULL && cell->kind == CELL_VALUE)
-		say(e, ": plan %s, value %s", b->c->plans[plan].name,
-		    shown(cell->value, strlen(cell->value)));
-	else
-		say(e, ": no value");
+	snprintf(what, sizeof(what), "plan %s", b->c->plans[plan].name);
+	if (keyed != NULL) {
+		use_patch(e, keyed);
+		say_patch(b, e, keyed, "override");
+	} else if (of_plan != NULL) {
+		use_patch(e, of_plan);
+		say_patch(b, e, of_plan, what);
+	} else if (cell != NULL && cell->kind == CELL_VALUE) {
+		e->value = cell->value;
+		say_place(b, e, cell->mark);
+		say(e, ": %s", what);
+	} else if (of_all != NULL) {
+		use_patch(e, of_all);
+		say_patch(b, e, of_all, "default");
+	} else if (m->base.kind == CELL_VALUE) {
+		e->value = m->base.value;
+		say_place(b, e, m->base.mark);
+		say(e, ": default");
+	} else {
+		say_place(b, e, m->mark);
+		if (cell != NULL && cell->kind == CELL_CUSTOM)
+			say(e, ": plan %s is custom and there is no override",
+			    b->c->plans[plan].name);
+		else
+			say(e, ": %s and no default", plan == 0 ? "no plan" : "nothing for the plan");
+	}
 }
 
 static void
@@ -223,16 +253,16 @@ effective_at(const struct builder *b, struct effective *e, uint32_t limit, uint1
 	memset(e, 0, sizeof(*e));
 	e->until = POLICY_ENDLESS;
 	if (b->c->limits[limit].is_value) {
-		from_value(b, e, limit, plan);
-	} else {
-		if (p != NULL) {
-			use_patch(e, p);
-			say_patch(b, e, p, "override");
-		} else if (plan == 0 || !from_plan(b, e, limit, plan, env, t)) {
-			from_default(b, e, limit, plan, t);
-		}
-		use_share(b, e, t);
+		from_value(b, e, limit, plan, p, t);
+		return;
 	}
+	if (p != NULL) {
+		use_patch(e, p);
+		say_patch(b, e, p, "override");
+	} else if (plan == 0 || !from_plan(b, e, limit, plan, env, t)) {
+		from_default(b, e, limit, plan, t);
+	}
+	use_share(b, e, t);
 	use_mode(b, e, limit, t);
 	if (e->mode == MODE_OFF)
 		e->rates.n = 0;
@@ -289,10 +319,19 @@ check_fits(struct builder *b, uint32_t limit, const struct effective *e)
 {
 	const char *name = b->c->limits[limit].name;
 
-	if ((e->rates.n <= b->cells && !e->too_much) || b->told[limit])
+	bool crowded = e->rates.n > 0 && e->rates.rate[0].kind == RATION_CONCURRENT &&
+	    e->rates.rate[0].units > PERMITS_MAX(b->cells);
+
+	if ((e->rates.n <= b->cells && !e->too_much && !crowded) || b->told[limit])
 		return;
 	b->told[limit] = true;
-	if (e->too_much)
+	if (crowded)
+		mistakes_add(b->m,
+		    "limit %s: found %llu concurrent (%s), expected at most %llu: the table was "
+		    "made so, see table.rates",
+		    name, (unsigned long long)e->rates.rate[0].units, e->origin,
+		    (unsigned long long)PERMITS_MAX(b->cells));
+	else if (e->too_much)
 		mistakes_add(b->m,
 		    "limit %s: found more units (%s) than expected: its counter holds at "
 		    "most 10^9, of days, months and fixed windows 10^12",
@@ -336,7 +375,8 @@ from_effective(struct builder *b, uint32_t limit, uint16_t plan, uint16_t env, s
 	qsort(e->rates.rate, e->rates.n, sizeof(e->rates.rate[0]), by_window);
 	for (unsigned i = 0; i < e->rates.n; i++)
 		rate_fill(&r.rates[i], &e->rates.rate[i], m->zone, b->c->zones[m->zone]);
-	if (plain(&r) && (m->flags & LIMIT_UNLISTED_REFUSE) == 0)
+	r.value = e->value != NULL ? build_string(b, e->value) : 0;
+	if (plain(&r) && (m->flags & (LIMIT_UNLISTED_REFUSE | LIMIT_STRICT)) == 0)
 		r.flags |= RULESET_PLAIN;
 	return build_ruleset_add(b, &r);
 }

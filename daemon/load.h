@@ -13,23 +13,37 @@
 #define FIELDS_TOP(X) \
 	X(plans) \
 	X(environments) \
+	X(answers) \
 	X(defaults) \
 	X(table) \
 	X(share) \
 	X(admin_group) X(group) X(proxies) X(exempt) X(limits) X(routes) X(assign) X(overrides)
 #define FIELDS_TABLE(X) X(keys) X(rates) X(policy) X(idle)
-#define FIELDS_DEFAULTS(X) X(timezone) X(notify) X(plan) X(environment) X(share) X(mode)
+#define FIELDS_DEFAULTS(X) \
+	X(timezone) X(notify) X(plan) X(environment) X(share) X(mode) X(answer)
 #define FIELDS_LIMIT(X) \
 	X(per) \
 	X(plans) \
 	X(rates) \
-	X(values) X(key) X(cost) X(mode) X(when_full) X(unlisted) X(max_keys) X(timezone)
+	X(value) \
+	X(values) \
+	X(key) \
+	X(cost) \
+	X(mode) X(when_full) X(unlisted) X(max_keys) X(timezone) X(title) X(answer) X(queue)
 #define FIELDS_KEY(X) X(attribute) X(address) X(ipv4) X(ipv6)
 #define FIELDS_EXEMPT(X) X(keys) X(addresses)
 #define FIELDS_CLAIM(X) X(limit) X(key) X(cost)
 #define FIELDS_ASSIGN(X) X(plan) X(environment)
 #define FIELDS_OVERRIDE(X) \
-	X(key) X(limit) X(plan) X(environment) X(rates) X(mode) X(share) X(until) X(reason)
+	X(key) X(limit) X(plan) X(environment) X(rates) X(value) X(mode) X(share) X(until) X(reason)
+/* These have names that no C name can be: identifier, name. */
+#define FIELDS_ANSWER(X) \
+	X(status, "status") \
+	X(headers, "headers") \
+	X(reset, "reset") \
+	X(show, "show") \
+	X(content_type, "content-type") X(body, "body") X(body_never, "body-never")
+#define FIELDS_SHOW(X) X(limit) X(window)
 
 #define X(name) TOP_##name,
 enum top_field { FIELDS_TOP(X) TOP_FIELDS };
@@ -58,7 +72,13 @@ enum assign_field { FIELDS_ASSIGN(X) ASSIGN_FIELDS };
 #define X(name) OVERRIDE_##name,
 enum override_field { FIELDS_OVERRIDE(X) OVERRIDE_FIELDS };
 #undef X
-#define FIELDS_MAX 16
+#define X(name, text) ANSWER_##name,
+enum answer_field { FIELDS_ANSWER(X) ANSWER_FIELDS };
+#undef X
+#define X(name) SHOW_##name,
+enum show_field { FIELDS_SHOW(X) SHOW_FIELDS };
+#undef X
+#define FIELDS_MAX 24
 
 struct fields {
 	const char *where; /* "the policy file", "a limit" ... for messages */
@@ -66,7 +86,7 @@ struct fields {
 	size_t n;
 };
 extern const struct fields fields_top, fields_table, fields_defaults, fields_limit, fields_key,
-    fields_exempt, fields_claim, fields_assign, fields_override;
+    fields_exempt, fields_claim, fields_assign, fields_override, fields_answer, fields_show;
 
 struct loader {
 	struct config *c;
@@ -82,6 +102,7 @@ enum once {
 	ONCE_plan,
 	ONCE_share,
 	ONCE_mode,
+	ONCE_answer,
 	ONCE_admin_group,
 	ONCE_group,
 	ONCE_plans,
@@ -116,6 +137,14 @@ bool get_share(struct loader *l, const struct node *n, uint64_t *num, uint64_t *
 bool get_until(struct loader *l, const struct node *n, int64_t *until);
 /* One rate or a list of them; with `per` ("minute") plain numbers too. */
 const struct rates *get_rates(struct loader *l, const struct node *n, const char *per);
+/* Text of up to max bytes without control characters. */
+bool get_line(struct loader *l, const struct node *n, size_t max, const char *expected);
+/* An answer by name: its index from 1. */
+bool get_answer(struct loader *l, const struct node *n, uint16_t *answer);
+/* Window of a plain figure, "minute", "15min fixed", "concurrent"; NULL: reported. */
+const char *get_per(struct loader *l, const struct node *n, struct rate_spec *r);
+/* What an entitlement says: "24 months". */
+bool get_value(struct loader *l, const struct node *n, const char **value);
 /* A plan, environment or limit by name: its index (plans and environments from 1). */
 bool get_plan(struct loader *l, const struct node *n, uint16_t *plan);
 bool get_env(struct loader *l, const struct node *n, uint16_t *env);
@@ -128,6 +157,7 @@ bool get_cost(struct loader *l, const struct node *n, uint64_t *out);
 /* Sections, in the order in which they are read. */
 void read_plans(struct loader *l, const struct node *key);
 void read_environments(struct loader *l, const struct node *key);
+void read_answers(struct loader *l, const struct node *key);
 void read_defaults(struct loader *l, const struct node *key);
 void read_table(struct loader *l, const struct node *key);
 void read_share(struct loader *l, const struct node *key);
@@ -141,5 +171,14 @@ void read_assign(struct loader *l, const struct node *key);
 void read_overrides(struct loader *l, const struct node *key);
 /* What is to be said of the routes when all sections have been read. */
 void check_routes(struct loader *l);
+
+/*
+ * When all sections have been read: limits that answers name; what leases and rates there are.
+ */
+void finish_answers(struct loader *l);
+void finish_leases(struct loader *l);
+/* Do these rates go with what the limit counts?  Else report it at mark. */
+bool check_counted(
+    struct loader *l, struct limit_model *m, const struct rates *r, struct mark mark);
 
 #endif

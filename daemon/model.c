@@ -173,6 +173,8 @@ config_free(struct config *c)
 	map_free(&c->edgemap);
 	map_free(&c->segmentmap);
 	map_free(&c->attrmap);
+	map_free(&c->answermap);
+	free(c->answers);
 	free(c->plans);
 	free(c->envs);
 	free(c->limits);

@@ -53,6 +53,9 @@ struct rates {
 	struct rate_spec rate[RATION_RATES_MAX];
 };
 
+/* What the rates of a limit are.  One that is unlimited for all may be of either. */
+enum counted { COUNTED_OPEN, COUNTED_UNITS, COUNTED_LEASES };
+
 enum cell_kind { CELL_NONE, CELL_CUSTOM, CELL_RATES, CELL_VALUE };
 
 /* What one plan (or a limit's default) gets of a limit. */
@@ -76,16 +79,37 @@ struct limit_model {
 	struct mark mark;
 	struct plan_cell base;   /* without a plan */
 	struct plan_cell *plans; /* nplans of them, by plan - 1; NULL: none given */
+	const char *title;       /* for answers; NULL: the name */
 	struct key_rule key;     /* through a route */
 	uint64_t cost;           /* through a route; 0: the caller's */
 	uint64_t max_keys;
 	struct rate_spec zero; /* what is denied when nothing applies: 0 of this kind */
+	struct mark counted_mark; /* of the rate that says what is counted */
 	uint16_t zone;
+	uint16_t answer; /* by number from 1; 0: the default one */
 	uint8_t mode;
-	uint8_t flags; /* LIMIT_... of policy.h */
+	uint8_t flags;   /* LIMIT_... of policy.h */
+	uint8_t counted; /* enum counted */
 	bool has_mode;
 	bool is_value;
 };
+
+/* How a denial is told. */
+struct answer_model {
+	const char *name;
+	struct mark mark;
+	const char *body;        /* template; "": none */
+	const char *body_never;  /* NULL: body */
+	const char *content_type;
+	const struct node *show; /* until the limits are read */
+	uint32_t show_limit;     /* NOBODY: who decided */
+	uint64_t show_window_ns; /* 0: the longest */
+	uint32_t headers;        /* ANSWER_... of policy.h */
+	uint16_t status;
+	uint8_t reset; /* enum answer_reset */
+};
+/* What is answered when the policy says nothing. */
+extern const struct answer_model answer_builtin;
 
 struct plan_model {
 	const char *name;
@@ -119,6 +143,7 @@ struct patch {
 	uint32_t key;   /* NOBODY: not about one key */
 	uint32_t order;
 	const struct rates *rates;
+	const char *value; /* CHANGE_VALUE */
 	uint64_t num, den; /* CHANGE_SHARE */
 	int64_t until;
 	struct mark mark; /* line 0: live */
@@ -172,6 +197,7 @@ struct config {
 	uint8_t notify[8];
 	uint8_t nnotify;
 	uint16_t default_plan, default_env;
+	uint16_t default_answer; /* by number from 1; 0: "default", or what is built in */
 	uint8_t default_mode;
 	uint64_t share_num, share_den;
 	const char *admin_group;
@@ -188,6 +214,9 @@ struct config {
 	struct map envmap;
 	const char *zones[ZONES_MAX]; /* [0]: the default */
 	uint32_t nzones;
+	struct answer_model *answers; /* [0] is the one built in */
+	uint32_t nanswers;            /* without [0] */
+	struct map answermap;
 	struct limit_model *limits;
 	uint32_t nlimits;
 	struct map limitmap;
@@ -215,6 +244,8 @@ struct config {
 /* Index of a plan or environment by name, 0 for "", NOBODY when there is none. */
 uint32_t config_plan(const struct config *c, const char *name, size_t len);
 uint32_t config_env(const struct config *c, const char *name, size_t len);
+/* Number of the answer of limits that name none. */
+uint32_t config_default_answer(const struct config *c);
 /* "ration.yaml:9" */
 const char *config_place(const struct config *c, struct mark m, char *buf, size_t size);
 /* Bytes that `area` must have at least for this policy without live changes. */
@@ -223,6 +254,12 @@ uint64_t config_need(const struct config *c);
 /* As config_load(), from memory: one file called `name`. */
 int config_parse(
     const char *name, const void *text, size_t len, struct config **out, struct mistakes *m);
+
+/* What rates count; is there a concurrency beside others? */
+enum counted rates_counted(const struct rates *r);
+bool rates_mixed(const struct rates *r);
+/* Permits that a key can have where a slot has so many cells (lib/layout.h). */
+#define PERMITS_MAX(cells) ((uint64_t)CHUNKS_MAX * (cells) * 16)
 
 /* Names of the attributes, for messages and for config_diff_yaml(). */
 extern const char *const mode_names[3]; /* by enum policy_mode */

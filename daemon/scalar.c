@@ -80,6 +80,15 @@ once(struct loader *l, struct mark *first, const struct node *key)
 	return false;
 }
 
+static bool
+has_controls(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+			return true;
+	return false;
+}
+
 bool
 get_text(struct loader *l, const struct node *n, const char *expected)
 {
@@ -87,6 +96,33 @@ get_text(struct loader *l, const struct node *n, const char *expected)
 		return true;
 	report_add(&l->r, n->mark, "found %s, expected %s", shown_node(n), expected);
 	return false;
+}
+
+bool
+get_line(struct loader *l, const struct node *n, size_t max, const char *expected)
+{
+	if (!get_text(l, n, expected))
+		return false;
+	if (n->len <= max && !has_controls(n->text, n->len))
+		return true;
+	report_add(&l->r, n->mark, "found %s, expected %s of up to %zu bytes%s", shown_node(n),
+	    expected, max, n->len <= max ? " without control characters" : "");
+	return false;
+}
+
+bool
+value_valid(const char *text, size_t len)
+{
+	return len > 0 && len <= VALUE_MAX && !has_controls(text, len);
+}
+
+bool
+get_value(struct loader *l, const struct node *n, const char **value)
+{
+	if (!get_line(l, n, VALUE_MAX, "a value"))
+		return false;
+	*value = n->text;
+	return true;
 }
 
 bool
@@ -364,6 +400,17 @@ get_plan(struct loader *l, const struct node *n, uint16_t *plan)
 	if (!get_index(l, n, &l->c->planmap, "a plan", &i))
 		return false;
 	*plan = (uint16_t)(i + 1);
+	return true;
+}
+
+bool
+get_answer(struct loader *l, const struct node *n, uint16_t *answer)
+{
+	uint32_t i;
+
+	if (!get_index(l, n, &l->c->answermap, "an answer", &i))
+		return false;
+	*answer = (uint16_t)(i + 1);
 	return true;
 }
 

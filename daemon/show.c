@@ -209,7 +209,7 @@ show_plans(struct call *c)
 static json_t *
 change_json(const struct change *ch, bool in_force)
 {
-	bool named = ch->kind == CHANGE_RATES || ch->kind == CHANGE_PLAN || ch->kind == CHANGE_ENV;
+	bool named = ch->kind != CHANGE_SHARE && ch->kind != CHANGE_MODE;
 	char key[KEY_TEXT], share[48];
 	json_t *j = json_pack("{s:I, s:s, s:o, s:I, s:o, s:o, s:b}", "id", (json_int_t)ch->id,
 	    "kind", change_kind_text(ch->kind), "until", json_time(ch->until), "when",
@@ -226,6 +226,8 @@ change_json(const struct change *ch, bool in_force)
 	    j, "plan", named && ch->plan[0] != '\0' ? json_any(ch->plan) : json_null());
 	(void)json_object_set_new(
 	    j, "rates", ch->kind == CHANGE_RATES ? json_rates(ch->rates, ch->nrates) : json_null());
+	(void)json_object_set_new(
+	    j, "value", ch->kind == CHANGE_VALUE ? json_any(ch->value) : json_null());
 	(void)json_object_set_new(
 	    j, "mode", ch->kind == CHANGE_MODE ? json_string(mode_text(ch->mode)) : json_null());
 	(void)json_object_set_new(

@@ -14,7 +14,8 @@
 #define APPLICATION_ID 0x5261746e /* "Ratn" */
 
 /*
- * Version 1.  Rates are kept as their canonical text: it outlives struct rate_spec.
+ * Version 1.  Rates are kept as their canonical text: it outlives struct rate_spec; an
+ * entitlement's value stands in the same column.
  * AUTOINCREMENT: an id once given is never given again, so it can be referred to.
  */
 static const char schema[] =
@@ -257,7 +258,9 @@ add_change(struct store *s, const struct change *c)
 	sqlite3_stmt *q = s->stmt[ADD];
 	char rates[RATES_TEXT] = "";
 
-	if (c->nrates > 0)
+	if (c->kind == CHANGE_VALUE)
+		(void)snprintf(rates, sizeof(rates), "%s", c->value);
+	else if (c->nrates > 0)
 		rates_text(c->rates, c->nrates, rates, sizeof(rates));
 	(void)sqlite3_bind_int64(q, 1, c->id);
 	(void)sqlite3_bind_int(q, 2, (int)c->kind);
@@ -354,7 +357,7 @@ read_change(sqlite3_stmt *q, void *out)
 	c->kind = (enum change_kind)sqlite3_column_int(q, 1);
 	column_text(q, 2, c->limit, sizeof(c->limit));
 	if (len < 0 || (size_t)len > RATION_KEY_MAX || c->kind < CHANGE_RATES ||
-	    c->kind > CHANGE_MODE)
+	    c->kind > CHANGE_VALUE)
 		return false;
 	if (len > 0)
 		memcpy(c->key, sqlite3_column_blob(q, 3), (size_t)len);
@@ -365,6 +368,8 @@ read_change(sqlite3_stmt *q, void *out)
 	if (c->kind == CHANGE_RATES)
 		n = rate_parse_list(rates, c->rates, (int)RATION_RATES_MAX, err, sizeof(err));
 	c->nrates = (uint8_t)(n > 0 ? n : 0);
+	if (c->kind == CHANGE_VALUE)
+		(void)snprintf(c->value, sizeof(c->value), "%s", rates);
 	c->share_num = (uint64_t)sqlite3_column_int64(q, 7);
 	c->share_den = (uint64_t)sqlite3_column_int64(q, 8);
 	c->until =
@@ -373,6 +378,7 @@ read_change(sqlite3_stmt *q, void *out)
 	column_text(q, 11, c->who, sizeof(c->who));
 	column_text(q, 12, c->reason, sizeof(c->reason));
 	return n >= 0 && (c->kind != CHANGE_RATES || n > 0) && c->mode <= MODE_OFF &&
+	    (c->kind != CHANGE_VALUE || value_valid(c->value, strlen(c->value))) &&
 	    (c->kind != CHANGE_SHARE || (c->share_num > 0 && c->share_den >= c->share_num));
 }
 

@@ -128,6 +128,7 @@ change_kind_text(enum change_kind kind)
 {
 	switch (kind) {
 	case CHANGE_RATES:
+	case CHANGE_VALUE:
 		return "set";
 	case CHANGE_PLAN:
 		return "plan";
@@ -152,7 +153,7 @@ change_target_text(const struct change *c, char *out, size_t size)
 		(void)snprintf(out, size, "share");
 	else if (c->kind == CHANGE_MODE)
 		(void)snprintf(out, size, "%s", c->limit[0] != '\0' ? c->limit : "all limits");
-	else if (c->kind != CHANGE_RATES)
+	else if (c->kind != CHANGE_RATES && c->kind != CHANGE_VALUE)
 		(void)snprintf(out, size, "key %s", key);
 	else if (c->key_len > 0)
 		(void)snprintf(out, size, "%s key %s", c->limit, key);
@@ -171,6 +172,9 @@ change_value_text(const struct change *c, char *out, size_t size)
 	switch (c->kind) {
 	case CHANGE_RATES:
 		rates_text(c->rates, c->nrates, out, size);
+		break;
+	case CHANGE_VALUE:
+		(void)snprintf(out, size, "%s", c->value);
 		break;
 	case CHANGE_SHARE:
 		(void)snprintf(out, size, "%llu/%llu", (unsigned long long)c->share_num,

@@ -37,6 +37,9 @@ struct reader {
 	struct anchor anchors[ANCHORS_MAX];
 	uint32_t nanchors;
 	uint64_t aliased;
+	const char *text; /* of the file, from the start of `line` on */
+	size_t left;
+	size_t line; /* from 0 */
 	bool failed;
 };
 
@@ -116,11 +119,66 @@ check_tag(struct reader *r, const struct node *n, const yaml_char_t *tag)
 		    shown(tag, strlen((const char *)tag)));
 }
 
+/* The reader's place in the text moves on to the next line.  False: there is none. */
+static bool
+next_line(struct reader *r)
+{
+	const char *end = r->left > 0 ? memchr(r->text, '\n', r->left) : NULL;
+
+	if (end == NULL)
+		return false;
+	r->left -= (size_t)(end + 1 - r->text);
+	r->text = end + 1;
+	r->line++;
+	return true;
+}
+
+/* Blanks before the first line of a literal block that starts behind line `above`. */
+static uint32_t
+block_indent(struct reader *r, size_t above)
+{
+	while (r->line <= above)
+		if (!next_line(r))
+			return 0;
+	for (;;) {
+		size_t n = 0;
+
+		while (n < r->left && r->text[n] == ' ')
+			n++;
+		if (n < r->left && r->text[n] != '\n' && r->text[n] != '\r')
+			return (uint32_t)n;
+		if (!next_line(r))
+			return 0;
+	}
+}
+
+static uint8_t
+style_of(yaml_scalar_style_t style)
+{
+	switch (style) {
+	case YAML_SINGLE_QUOTED_SCALAR_STYLE:
+		return STYLE_SINGLE;
+	case YAML_DOUBLE_QUOTED_SCALAR_STYLE:
+		return STYLE_DOUBLE;
+	case YAML_LITERAL_SCALAR_STYLE:
+		return STYLE_LITERAL;
+	case YAML_FOLDED_SCALAR_STYLE:
+		return STYLE_FOLDED;
+	default:
+		return STYLE_PLAIN;
+	}
+}
+
 static void
 on_scalar(struct reader *r, const yaml_event_t *e)
 {
 	struct node *n = node_new(r, e, NODE_SCALAR);
 
+	n->style = style_of(e->data.scalar.style);
+	if (n->style == STYLE_LITERAL)
+		n->indent = block_indent(r, e->start_mark.line);
+	else if (e->start_mark.line == e->end_mark.line)
+		n->span = (uint32_t)(e->end_mark.column - e->start_mark.column);
 	n->len = (uint32_t)e->data.scalar.length;
 	n->text = arena_copy(r->arena, e->data.scalar.value, e->data.scalar.length);
 	check_tag(r, n, e->data.scalar.tag);
@@ -265,7 +323,9 @@ int
 tree_read(struct arena *a, struct report *report, uint32_t file, const void *text, size_t len,
     struct node **root)
 {
-	struct reader r = { .arena = a, .report = report, .file = file };
+	struct reader r = {
+		.arena = a, .report = report, .file = file, .text = text, .left = len
+	};
 	yaml_parser_t parser;
 	yaml_event_t event;
 	bool more = true;
@@ -291,6 +351,46 @@ tree_read(struct arena *a, struct report *report, uint32_t file, const void *tex
 		return -1;
 	*root = r.root;
 	return 0;
+}
+
+/* Columns that n bytes of a scalar's text take in its file. */
+static uint32_t
+columns_of(uint8_t style, const char *text, size_t n)
+{
+	uint32_t columns = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		if ((c & 0xc0) == 0x80)
+			continue;
+		columns++;
+		if ((style == STYLE_SINGLE && c == '\'') ||
+		    (style == STYLE_DOUBLE && (c == '"' || c == '\\' || c < ' ')))
+			columns++; /* an escape */
+	}
+	return columns;
+}
+
+struct mark
+node_at(const struct node *n, size_t offset)
+{
+	uint32_t quotes = n->style == STYLE_PLAIN ? 0 : 2;
+	struct mark m = n->mark;
+	size_t start = 0;
+
+	if (n->style == STYLE_LITERAL) {
+		m.line++;
+		for (size_t i = 0; i < offset && i < n->len; i++)
+			if (n->text[i] == '\n') {
+				m.line++;
+				start = i + 1;
+			}
+		m.column = n->indent + 1 + columns_of(n->style, n->text + start, offset - start);
+	} else if (n->span != 0 && n->span == columns_of(n->style, n->text, n->len) + quotes) {
+		m.column += quotes / 2 + columns_of(n->style, n->text, offset);
+	}
+	return m;
 }
 
 int

@@ -35,8 +35,19 @@ struct node {
 	uint32_t len;       /* a list: items; a mapping: pairs */
 	uint32_t weight;    /* nodes in it, itself included */
 	struct mark mark;
+	uint32_t span;   /* columns of a scalar that stands on one line, quotes too; else 0 */
+	uint32_t indent; /* of a literal block */
 	uint8_t kind;
+	uint8_t style; /* enum scalar_style */
 };
+
+enum scalar_style { STYLE_PLAIN, STYLE_SINGLE, STYLE_DOUBLE, STYLE_LITERAL, STYLE_FOLDED };
+
+/*
+ * Where byte `offset` of a scalar's text stands in its file.  Where that cannot be told (folded
+ * lines, rare escapes), where the scalar begins.
+ */
+struct mark node_at(const struct node *n, size_t offset);
 
 /*
  * Read the tree of a file's text.  *root is NULL for an empty file.
