@@ -49,8 +49,8 @@ live_value(struct builder *b, const struct change *ch, struct patch *p)
 		return fault(b, ch, ch->limit, strlen(ch->limit),
 		    "a limit that holds values: this one is counted");
 	if (!value_valid(ch->value, len))
-		return fault(b, ch, ch->value, len,
-		    "a value of 1 to 255 bytes without control characters");
+		return fault(
+		    b, ch, ch->value, len, "a value of 1 to 255 bytes without control characters");
 	p->value = arena_copy(&b->arena, ch->value, len);
 	return true;
 }

@@ -42,10 +42,10 @@ struct builder {
 	uint32_t nids;
 	uint32_t limit_of[LIMITS_MAX]; /* by id: index in config, NOBODY: gone */
 	const char *name_of[LIMITS_MAX];
-	uint32_t id_of[LIMITS_MAX];  /* by index in config */
-	uint16_t was[LIMITS_MAX];    /* by id: flags in the version in force */
-	uint32_t nwas;               /* ids that it has */
-	bool leases[LIMITS_MAX];     /* by index in config */
+	uint32_t id_of[LIMITS_MAX]; /* by index in config */
+	uint16_t was[LIMITS_MAX];   /* by id: flags in the version in force */
+	uint32_t nwas;              /* ids that it has */
+	bool leases[LIMITS_MAX];    /* by index in config */
 
 	struct patch *patches; /* files' first, then live ones in their order */
 	uint32_t npatches;

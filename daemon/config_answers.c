@@ -14,6 +14,7 @@
 
 #define ANSWERS_MAX 255u
 #define TEMPLATE_MAX 16384u
+#define EXCERPT 24u /* bytes of a template in a mistake */
 #define CONTENT_TYPE_MAX 127u
 #define JSON_TYPE "application/json"
 #define PROBLEM_TYPE "application/problem+json"
@@ -72,22 +73,34 @@ read_headers(struct loader *l, const struct node *value, uint32_t *headers)
 		if (!get_choice(l, n, names, HEADER_SETS, &choice))
 			continue;
 		if ((*headers & header_sets[choice].bits) == header_sets[choice].bits)
-			report_add(&l->r, n->mark,
-			    "found %s again, expected each header set once", shown_node(n));
+			report_add(&l->r, n->mark, "found %s again, expected each header set once",
+			    shown_node(n));
 		*headers |= header_sets[choice].bits;
 	}
+}
+
+static void
+wrong_template(struct loader *l, const struct node *n, size_t at, const char *expected)
+{
+	size_t rest = n->len - at;
+
+	if (rest == 0)
+		report_add(
+		    &l->r, node_at(n, at), "found the end of the template, expected %s", expected);
+	else
+		report_add(&l->r, node_at(n, at), "found \"%s\" in the template, expected %s",
+		    shown(n->text + at, rest < EXCERPT ? rest : EXCERPT), expected);
 }
 
 /* A body's template.  NULL: reported. */
 static const char *
 read_template(struct loader *l, const struct node *n)
 {
-	const char *expected = NULL;
-	int64_t wrong;
+	size_t at = 0;
+	bool ok = true;
 
 	if (n->kind != NODE_SCALAR || memchr(n->text, '\0', n->len) != NULL) {
-		report_add(
-		    &l->r, n->mark, "found %s, expected the text of a body", shown_node(n));
+		report_add(&l->r, n->mark, "found %s, expected the text of a body", shown_node(n));
 		return NULL;
 	}
 	if (n->len > TEMPLATE_MAX) {
@@ -95,15 +108,18 @@ read_template(struct loader *l, const struct node *n)
 		    n->len, TEMPLATE_MAX);
 		return NULL;
 	}
-	wrong = answer_template_check(n->text, n->len, &expected);
-	if (wrong < 0)
-		return n->text;
-	if (wrong > n->len)
-		wrong = n->len;
-	report_add(&l->r, node_at(n, (size_t)wrong), "found %s%s%s in the template, expected %s",
-	    wrong < n->len ? "\"" : "its end", shown(n->text + wrong, n->len - (size_t)wrong),
-	    wrong < n->len ? "\"" : "", expected != NULL ? expected : "another text");
-	return NULL;
+	/* Each mistake: on behind the one before. */
+	while (at < n->len) {
+		const char *expected = "another text";
+		int64_t wrong = answer_template_check(n->text + at, n->len - at, &expected);
+
+		if (wrong < 0 || (uint64_t)wrong > n->len - at)
+			break;
+		ok = false;
+		wrong_template(l, n, at + (size_t)wrong, expected);
+		at += (size_t)wrong + 1;
+	}
+	return ok ? n->text : NULL;
 }
 
 static void

@@ -156,8 +156,7 @@ read_target(struct loader *l, const struct node *const got[FIELDS_MAX], struct p
 			return false;
 		p->limit = limit;
 	}
-	if (limit != NOBODY &&
-	    l->c->limits[limit].is_value != (got[OVERRIDE_value] != NULL)) {
+	if (limit != NOBODY && l->c->limits[limit].is_value != (got[OVERRIDE_value] != NULL)) {
 		report_add(&l->r, got[OVERRIDE_limit]->next->mark, "found %s, expected %s",
 		    shown_node(got[OVERRIDE_limit]->next),
 		    l->c->limits[limit].is_value ? "a limit that is counted: it holds values"

@@ -191,8 +191,7 @@ read_manners(struct loader *l, const struct node *const got[FIELDS_MAX], struct 
 	static const char *const queue_names[] = { "open", "strict" };
 	unsigned choice;
 
-	if (got[LIMIT_title] != NULL &&
-	    get_line(l, got[LIMIT_title]->next, TITLE_MAX, "a title"))
+	if (got[LIMIT_title] != NULL && get_line(l, got[LIMIT_title]->next, TITLE_MAX, "a title"))
 		m->title = got[LIMIT_title]->next->text;
 	if (got[LIMIT_answer] != NULL)
 		get_answer(l, got[LIMIT_answer]->next, &m->answer);
@@ -217,8 +216,8 @@ read_long_form(struct loader *l, const struct node *map, struct limit_model *m)
 		if (per == NULL) { /* the figures would only complain of it again */
 			got[LIMIT_plans] = got[LIMIT_rates] = NULL;
 		} else {
-			m->counted = window.kind == RATION_CONCURRENT ? COUNTED_LEASES
-								      : COUNTED_UNITS;
+			m->counted =
+			    window.kind == RATION_CONCURRENT ? COUNTED_LEASES : COUNTED_UNITS;
 			m->counted_mark = got[LIMIT_per]->next->mark;
 		}
 	} else if (got[LIMIT_plans] == NULL && got[LIMIT_rates] == NULL &&

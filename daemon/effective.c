@@ -240,7 +240,8 @@ from_value(const struct builder *b, struct effective *e, uint32_t limit, uint16_
 			say(e, ": plan %s is custom and there is no override",
 			    b->c->plans[plan].name);
 		else
-			say(e, ": %s and no default", plan == 0 ? "no plan" : "nothing for the plan");
+			say(e, ": %s and no default",
+			    plan == 0 ? "no plan" : "nothing for the plan");
 	}
 }
 

@@ -16,8 +16,8 @@ change_same(const struct change *a, const struct change *b)
 	return a->kind == b->kind && strcmp(a->limit, b->limit) == 0 && a->key_len == b->key_len &&
 	    memcmp(a->key, b->key, a->key_len) == 0
 	    /* A plan or environment is what the last two say, not what they are about. */
-	    && ((a->kind != CHANGE_RATES && a->kind != CHANGE_VALUE) ||
-		strcmp(a->plan, b->plan) == 0);
+	    &&
+	    ((a->kind != CHANGE_RATES && a->kind != CHANGE_VALUE) || strcmp(a->plan, b->plan) == 0);
 }
 
 /* ---- which changes can be in force ---- */

@@ -83,7 +83,7 @@ struct limit_model {
 	struct key_rule key;     /* through a route */
 	uint64_t cost;           /* through a route; 0: the caller's */
 	uint64_t max_keys;
-	struct rate_spec zero; /* what is denied when nothing applies: 0 of this kind */
+	struct rate_spec zero;    /* what is denied when nothing applies: 0 of this kind */
 	struct mark counted_mark; /* of the rate that says what is counted */
 	uint16_t zone;
 	uint16_t answer; /* by number from 1; 0: the default one */
@@ -98,8 +98,8 @@ struct limit_model {
 struct answer_model {
 	const char *name;
 	struct mark mark;
-	const char *body;        /* template; "": none */
-	const char *body_never;  /* NULL: body */
+	const char *body;       /* template; "": none */
+	const char *body_never; /* NULL: body */
 	const char *content_type;
 	const struct node *show; /* until the limits are read */
 	uint32_t show_limit;     /* NOBODY: who decided */
@@ -259,7 +259,7 @@ int config_parse(
 enum counted rates_counted(const struct rates *r);
 bool rates_mixed(const struct rates *r);
 /* Permits that a key can have where a slot has so many cells (lib/layout.h). */
-#define PERMITS_MAX(cells) ((uint64_t)CHUNKS_MAX * (cells) * 16)
+#define PERMITS_MAX(cells) ((uint64_t)CHUNKS_MAX * (cells)*16)
 
 /* Names of the attributes, for messages and for config_diff_yaml(). */
 extern const char *const mode_names[3]; /* by enum policy_mode */

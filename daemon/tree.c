@@ -323,9 +323,7 @@ int
 tree_read(struct arena *a, struct report *report, uint32_t file, const void *text, size_t len,
     struct node **root)
 {
-	struct reader r = {
-		.arena = a, .report = report, .file = file, .text = text, .left = len
-	};
+	struct reader r = { .arena = a, .report = report, .file = file, .text = text, .left = len };
 	yaml_parser_t parser;
 	yaml_event_t event;
 	bool more = true;

@@ -161,7 +161,7 @@ test_effective(void **state)
 	assert_string_equal(
 	    got("per-ip", "x", NOW), "10/s burst 20; observe; ration.yaml:7: default");
 	assert_string_equal(
-	    got("users", "clinic:7", NOW), "; enforce; ration.yaml:9: plan growth, value 10");
+	    got("users", "clinic:7", NOW), "; enforce; ration.yaml:9: plan growth");
 	assert_string_equal(got("tokyo", "x", NOW), "9/day; enforce; ration.yaml:10: default");
 	config_free(c);
 }
