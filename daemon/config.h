@@ -75,7 +75,6 @@ enum change_kind {
 	CHANGE_MODE,      /* limit, or "" for all: mode */
 	CHANGE_VALUE,     /* as CHANGE_RATES, of a limit that holds values */
 };
-#define VALUE_MAX 255u /* bytes of an entitlement's value */
 
 struct change {
 	int64_t id;

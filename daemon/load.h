@@ -19,8 +19,7 @@
 	X(share) \
 	X(admin_group) X(group) X(proxies) X(exempt) X(limits) X(routes) X(assign) X(overrides)
 #define FIELDS_TABLE(X) X(keys) X(rates) X(policy) X(idle)
-#define FIELDS_DEFAULTS(X) \
-	X(timezone) X(notify) X(plan) X(environment) X(share) X(mode) X(answer)
+#define FIELDS_DEFAULTS(X) X(timezone) X(notify) X(plan) X(environment) X(share) X(mode) X(answer)
 #define FIELDS_LIMIT(X) \
 	X(per) \
 	X(plans) \

@@ -116,6 +116,8 @@ struct ruleset {
 };
 static_assert(sizeof(struct ruleset) == 64 + 4 * 64, "five cache lines");
 
+#define VALUE_MAX 255u /* bytes of an entitlement's value */
+
 #define LIMIT_FULL_ADMIT 1u      /* when_full: admit */
 #define LIMIT_UNLISTED_REFUSE 2u /* keys that the policy does not list are denied */
 #define LIMIT_GONE 4u            /* no longer in the policy; its id stays taken */

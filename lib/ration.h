@@ -439,7 +439,8 @@ int ration_cancel(ration_t *r, ration_booking_t *b);
 
 /*
  * The value of an entitlement ("24 months") for a key, as text into buf of size bytes.
- * Returns its length as snprintf(), RATION_ENOLIMIT, _EVALUE, _EKEY, _EINVAL, _EDETACHED.
+ * Returns its length as snprintf(), RATION_ENOLIMIT, _EVALUE (none for this key, or the limit is
+ * counted), _EKEY, _EINVAL, _EDETACHED, _EBUSY.
  */
 int ration_value(
     ration_t *r, const char *limit, const void *key, size_t len, char *buf, size_t size);

@@ -217,7 +217,8 @@ static const struct {
 	{ "limits: {api: custom}\n",
 	    "p.yaml:1:15: found custom, expected rates: custom is for plans" },
 	{ PLANS "limits: {api: {values: [1, 2], rates: 1/s}}\n",
-	    "p.yaml:2:16: found values beside rates, expected either: values are not counted" },
+	    "p.yaml:2:32: found \"rates\" beside values, expected either: values are not "
+	    "counted" },
 	{ "limits: {api: {rates: 1/s, when_full: maybe}}\n",
 	    "p.yaml:1:39: found \"maybe\", expected deny or admit" },
 	{ "limits: {api: {rates: 1/s, unlisted: refused}}\n",
@@ -254,7 +255,8 @@ static const struct {
 	    "strvis(3)" },
 	{ "overrides: {}\n", "p.yaml:1:12: found a mapping, expected a list of overrides" },
 	{ "overrides: [{key: k}]\n",
-	    "p.yaml:1:13: found fields that do not go together, expected rates, a mode, a plan, an "
+	    "p.yaml:1:13: found fields that do not go together, expected rates, a value, a mode, a "
+	    "plan, an "
 	    "environment or a share" },
 	{ "limits: {api: 1/s}\noverrides: [{key: k, limit: api, rates: 2/s, until: 2027-02-30}]\n",
 	    "p.yaml:2:53: found \"2027-02-30\", expected a time such as 2027-01-01, 2027-01-01 "
