@@ -87,6 +87,69 @@ limit_digest(const struct policy_ref *p, uint32_t id)
 	return sum;
 }
 
+static uint64_t
+text_digest(const struct policy_ref *p, uint32_t string)
+{
+	size_t len;
+	const char *text = policy_string(p, string, &len);
+
+	return policy_hash(text, len);
+}
+
+static uint64_t
+attr_digest(const struct policy_ref *p, uint32_t attr)
+{
+	const struct name_def *attrs = section(p, p->area->attrs);
+
+	return attr < p->area->nattrs ? text_digest(p, attrs[attr].name) : 0;
+}
+
+/* Who is let off.  A sum, as all here: an order that does not matter makes no difference. */
+static void
+add_exempt(const struct policy_ref *p, uint64_t out[LIMITS_MAX])
+{
+	const struct policy_area *a = p->area;
+	const struct key_def *keys = section(p, a->keys);
+	const struct cidr_def *ranges = section(p, a->exempts);
+	uint64_t by_key = 0, by_address = 0;
+	struct limit_def def;
+
+	for (uint32_t i = 0; i < a->nkeys; i++)
+		if ((keys[i].flags & KEY_EXEMPT) != 0)
+			by_key += mix(keys[i].hash, 3);
+	for (uint32_t i = 0; i < a->nexempt; i++)
+		by_address += mix(policy_hash(&ranges[i], sizeof(ranges[i])), 5);
+	for (uint32_t id = 0; id < a->nlimits && id < LIMITS_MAX; id++) {
+		if (!policy_limit(p, id, &def) || (def.flags & (LIMIT_GONE | LIMIT_VALUE)) != 0)
+			continue;
+		out[id] += by_key + ((def.flags & LIMIT_ADDRESS) != 0 ? by_address : 0);
+	}
+}
+
+/* The requests that take the limit, and for which key. */
+static void
+add_routes(const struct policy_ref *p, uint64_t out[LIMITS_MAX])
+{
+	const struct policy_area *a = p->area;
+	const struct route_leaf *leaves = section(p, a->leaves);
+	const struct route_claim *claims = section(p, a->claims);
+
+	for (uint32_t i = 0; i < a->nleaves; i++) {
+		uint64_t pattern = text_digest(p, leaves[i].pattern);
+
+		for (uint32_t k = 0; k < leaves[i].nclaims; k++) {
+			const struct route_claim *c = &claims[leaves[i].claims + k];
+			uint64_t h = mix(pattern, attr_digest(p, c->attr));
+
+			h = mix(h, c->cost);
+			h = mix(
+			    h, (uint64_t)c->address << 16 | (uint64_t)c->prefix4 << 8 | c->prefix6);
+			if (c->limit < LIMITS_MAX)
+				out[c->limit] += h;
+		}
+	}
+}
+
 void
 digest_limits(const struct policy_ref *p, uint64_t out[LIMITS_MAX])
 {
@@ -100,6 +163,9 @@ digest_limits(const struct policy_ref *p, uint64_t out[LIMITS_MAX])
 		if (!policy_limit(p, id, &def))
 			continue;
 		out[id] = mix(mix(2, def.flags), def.max_keys);
+		out[id] = mix(out[id], attr_digest(p, def.attr));
+		out[id] = mix(out[id], (uint64_t)def.prefix4 << 8 | def.prefix6);
+		out[id] = mix(out[id], def.cost);
 		if ((def.flags & LIMIT_GONE) == 0)
 			out[id] = mix(out[id], limit_digest(p, id));
 	}
@@ -114,6 +180,8 @@ digest_limits(const struct policy_ref *p, uint64_t out[LIMITS_MAX])
 			    mix(keys[i].hash, ruleset_digest(p, overrides[at].ruleset));
 		}
 	}
+	add_exempt(p, out);
+	add_routes(p, out);
 }
 
 int64_t

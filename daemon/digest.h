@@ -9,7 +9,8 @@
 
 #include "policy.h"
 
-/* For each limit of p, by id: its rules in all plans and environments, and for single keys. */
+/* For each limit of p, by id: its rules in all plans and environments, and for single keys;
+ * its key and cost, the routes that take it, and whom it lets off. */
 void digest_limits(const struct policy_ref *p, uint64_t out[LIMITS_MAX]);
 
 /* Unix s after `now` at which the next ruleset ends; POLICY_ENDLESS: none does. */

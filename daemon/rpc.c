@@ -28,6 +28,7 @@ static const struct method methods[] = {
 	{ "status", false, "", show_status },
 	{ "limits", false, "", show_limits },
 	{ "plans", false, "", show_plans },
+	{ "routes", false, "", show_routes },
 	{ "changes", false, "", show_changes },
 	{ "diff_yaml", false, "", show_diff_yaml },
 	{ "audit", false, " limit_n ", show_audit },

@@ -85,13 +85,16 @@ json_t *json_time(int64_t unix_s);
 /* ["300/min", "30/s"] */
 json_t *json_rates(const struct rate_spec *rates, size_t n);
 json_t *json_ruleset_rates(const struct ruleset *r);
+/* Attribute, prefixes and cost with which a limit is taken through a route, into j. */
+void json_put_key(json_t *j, const struct policy_ref *p, const struct route_claim *c);
 /* State of one limit, as in `limits`. */
 json_t *json_limit(const struct daemon *d, const struct policy_ref *p, uint32_t id);
 
-/* Methods: show.c, change.c */
+/* Methods: show.c, show_routes.c, change.c */
 bool show_status(struct call *c);
 bool show_limits(struct call *c);
 bool show_plans(struct call *c);
+bool show_routes(struct call *c);
 bool show_changes(struct call *c);
 bool show_diff_yaml(struct call *c);
 bool show_audit(struct call *c);

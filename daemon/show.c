@@ -79,7 +79,7 @@ show_status(struct call *c)
 	(void)clock_gettime(CLOCK_BOOTTIME, &up);
 	c->result = json_pack(
 	    "{s:s, s:s, s:I, s:I, s:I, s:b, s:I, s:I, s:o, s:I, s:o, s:I, s:I, s:I, "
-	    "s:I, s:o, s:b}",
+	    "s:I, s:o, s:b, s:I}",
 	    "version", ration_version(), "instance", d->paths.instance, "pid", (json_int_t)getpid(),
 	    "uptime_s", (json_int_t)up.tv_sec - (json_int_t)(d->started_ns / 1000000000u),
 	    "started_at", (json_int_t)d->started_s, "sandbox", d->sandbox, "now",
@@ -88,7 +88,7 @@ show_status(struct call *c)
 	    segment_json(&d->keeper), "limits", (json_int_t)limits_in_force(&p), "plans",
 	    (json_int_t)p.area->nplans, "keys_listed", (json_int_t)p.area->nkeys, "changes",
 	    (json_int_t)(d->live.n + d->live.ndormant), "last_reload", reload_json(d), "readonly",
-	    !peer_may_change(d, c->peer));
+	    !peer_may_change(d, c->peer), "routes", (json_int_t)p.area->nleaves);
 	return true;
 }
 
@@ -129,7 +129,7 @@ json_limit(const struct daemon *d, const struct policy_ref *p, uint32_t id)
 	struct limit_def def;
 	struct ruleset base, r;
 	const char *name;
-	json_t *plans;
+	json_t *plans, *j;
 
 	if (id >= LIMITS_MAX || !policy_limit(p, id, &def) || (def.flags & LIMIT_GONE) != 0 ||
 	    !digest_cell(p, id, 0, 0, &base))
@@ -140,12 +140,20 @@ json_limit(const struct daemon *d, const struct policy_ref *p, uint32_t id)
 		if (digest_cell(p, id, plan, 0, &r) && !same_rates(&r, &base))
 			(void)json_object_set_new(
 			    plans, policy_plan_name(p, plan), json_ruleset_rates(&r));
-	return json_pack("{s:o, s:s, s:o, s:o, s:I, s:o, s:s, s:o, s:o}", "name", json_any(name),
+	j = json_pack("{s:o, s:s, s:o, s:o, s:I, s:o, s:s, s:o, s:o}", "name", json_any(name),
 	    "mode", mode_text(base.mode), "mode_until", json_time(mode_until(&d->live, name)),
 	    "rates", json_ruleset_rates(&base), "generation", (json_int_t)d->live.limits[id].value,
 	    "origin", json_any(policy_string(p, def.origin, NULL)), "full",
 	    (def.flags & LIMIT_FULL_ADMIT) != 0 ? "admit" : "deny", "counters",
 	    counters_json(&d->keeper.seg.limits[id]), "plans", plans);
+	json_put_key(j, p,
+	    &(struct route_claim) { .limit = id,
+		.attr = def.attr,
+		.address = (def.flags & LIMIT_ADDRESS) != 0,
+		.prefix4 = def.prefix4,
+		.prefix6 = def.prefix6,
+		.cost = def.cost });
+	return j;
 }
 
 bool
@@ -188,18 +196,19 @@ show_plans(struct call *c)
 			count[keys[i].plan]++;
 	for (uint32_t i = 1; i <= p.area->nplans; i++)
 		(void)json_array_append_new(plans,
-		    json_pack("{s:o, s:I}", "name", json_any(policy_plan_name(&p, i)), "keys",
-			(json_int_t)count[i]));
+		    json_pack("{s:o, s:I, s:b}", "name", json_any(policy_plan_name(&p, i)), "keys",
+			(json_int_t)count[i], "default", i == p.area->default_plan));
 	free(count);
 	for (uint32_t i = 1; i <= p.area->nenvs; i++) {
 		const char *name = policy_env_name(&p, i);
 		char factor[64];
 
 		(void)json_array_append_new(envs,
-		    json_pack("{s:o, s:o}", "name", json_any(name), "factor",
+		    json_pack("{s:o, s:o, s:b}", "name", json_any(name), "factor",
 			config_env_factor(c->d->live.config, name, factor, sizeof(factor))
 			    ? json_string(factor)
-			    : json_null()));
+			    : json_null(),
+			"default", i == p.area->default_env));
 	}
 	return true;
 }

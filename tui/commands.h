@@ -66,6 +66,8 @@ enum option_id {
 	X(show, "LIMIT KEY", 0, 2, 2, \
 	    "what a call would be answered, every rate, and where the limit comes from", \
 	    "ration show api key:sk_42") \
+	X(routes, "", 0, 0, 0, "which requests take which limits, and for which keys", \
+	    "ration routes --json") \
 	X(acquire, "LIMIT KEY", O(COST), 2, 2, "take units: exit 0 admitted, 1 denied", \
 	    "ration acquire llm.tokens clinic:7 --cost 2.5k") \
 	X(set, "LIMIT RATES", O(KEY) | O(PLAN) | O(FOR) | O(UNTIL) | O_CHANGE, 2, 9, \
