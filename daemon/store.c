@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 #define APPLICATION_ID 0x5261746e /* "Ratn" */
 
 /*
@@ -34,6 +34,13 @@ static const char schema[] =
     "PRAGMA application_id = 1382118510;"
     "PRAGMA user_version = 1;";
 
+/* Version 2: leases that are kept, by the slot they are in (-1: in none now). */
+static const char schema2[] = "CREATE TABLE lease ("
+			      " limit_name TEXT NOT NULL, key BLOB NOT NULL, slot INTEGER NOT NULL,"
+			      " name INTEGER NOT NULL, n INTEGER NOT NULL,"
+			      " PRIMARY KEY (limit_name, key, slot, name)) WITHOUT ROWID;"
+			      "PRAGMA user_version = 2;";
+
 enum statement {
 	BEGIN,
 	COMMIT,
@@ -46,6 +53,9 @@ enum statement {
 	CHANGES,
 	GENERATIONS,
 	TAIL,
+	LEASES,
+	LEASE_ADD,
+	LEASE_CLEAR,
 	STATEMENTS
 };
 
@@ -67,6 +77,10 @@ static const char *const sql[STATEMENTS] = {
 	[GENERATIONS] = "SELECT limit_name, value, digest FROM generation",
 	[TAIL] = "SELECT id, at, who, uid, pid, action, target, old, new, reason FROM audit"
 		 " ORDER BY id DESC LIMIT ?",
+	[LEASES] = "SELECT limit_name, key, slot, name, n FROM lease",
+	[LEASE_ADD] = "INSERT INTO lease (limit_name, key, slot, name, n) VALUES (?,?,?,?,?)"
+		      " ON CONFLICT (limit_name, key, slot, name) DO UPDATE SET n = n + excluded.n",
+	[LEASE_CLEAR] = "DELETE FROM lease WHERE limit_name = ? AND key = ? AND slot = ?",
 };
 
 struct store {
@@ -101,6 +115,19 @@ pragma_int(struct store *s, const char *text, int64_t *out)
 	return e == SQLITE_ROW || e == SQLITE_DONE ? 0 : -1;
 }
 
+/* Bring an older file, or an empty one, up to the schema of now, in one transaction. */
+static bool
+migrate(struct store *s, int64_t version)
+{
+	bool ok = sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
+
+	if (ok && version < 1)
+		ok = sqlite3_exec(s->db, schema, NULL, NULL, NULL) == SQLITE_OK;
+	if (ok && version < 2)
+		ok = sqlite3_exec(s->db, schema2, NULL, NULL, NULL) == SQLITE_OK;
+	return ok && sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
+}
+
 /*
  * A write-ahead log costs one sync a commit.  The exclusive lock keeps every other writer
  * out while rationd runs, and its index in rationd's own memory.
@@ -130,12 +157,8 @@ prepare(struct store *s, const char *path, char *err, size_t errsize)
 		    (long long)version, SCHEMA_VERSION);
 		return -1;
 	}
-	if (version == 0) {
-		if (sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK ||
-		    sqlite3_exec(s->db, schema, NULL, NULL, NULL) != SQLITE_OK ||
-		    sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
-			return failed(s, err, errsize);
-	}
+	if (version < SCHEMA_VERSION && !migrate(s, version))
+		return failed(s, err, errsize);
 	for (int i = 0; i < STATEMENTS; i++)
 		if (sqlite3_prepare_v3(s->db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &s->stmt[i],
 			NULL) != SQLITE_OK)
@@ -334,6 +357,36 @@ store_commit(struct store *s, const struct store_edit *e, char *err, size_t errs
 	return -1;
 }
 
+static bool
+edit_lease(struct store *s, const struct kept *k)
+{
+	sqlite3_stmt *q = s->stmt[k->n > 0 ? LEASE_ADD : LEASE_CLEAR];
+
+	bind_text(q, 1, k->limit);
+	(void)sqlite3_bind_blob(q, 2, k->key, (int)k->key_len, SQLITE_STATIC);
+	(void)sqlite3_bind_int64(q, 3, k->slot);
+	if (k->n > 0) {
+		(void)sqlite3_bind_int64(q, 4, (int64_t)k->name);
+		(void)sqlite3_bind_int64(q, 5, (int64_t)k->n);
+	}
+	return run(q);
+}
+
+int
+store_record(struct store *s, const struct kept *list, size_t n, char *err, size_t errsize)
+{
+	bool ok = run(s->stmt[BEGIN]);
+
+	for (size_t i = 0; ok && i < n; i++)
+		ok = edit_lease(s, &list[i]);
+	if (ok && run(s->stmt[COMMIT]))
+		return 0;
+	(void)failed(s, err, errsize);
+	if (sqlite3_get_autocommit(s->db) == 0)
+		(void)run(s->stmt[ROLLBACK]);
+	return -1;
+}
+
 /* ---- reading ---- */
 
 static void
@@ -439,6 +492,35 @@ store_generations(struct store *s, struct generation **out, size_t *n, char *err
 {
 	void *list;
 	int e = read_all(s, GENERATIONS, sizeof(**out), read_generation, &list, n, err, errsize);
+
+	*out = list;
+	return e;
+}
+
+static bool
+read_kept(sqlite3_stmt *q, void *out)
+{
+	struct kept *k = out;
+	int len = sqlite3_column_bytes(q, 1);
+	int64_t n = sqlite3_column_int64(q, 4);
+
+	memset(k, 0, sizeof(*k));
+	column_text(q, 0, k->limit, sizeof(k->limit));
+	if (len < 1 || (size_t)len > RATION_KEY_MAX || n < 1 || n > KEPT_MAX)
+		return false;
+	memcpy(k->key, sqlite3_column_blob(q, 1), (size_t)len);
+	k->key_len = (size_t)len;
+	k->slot = sqlite3_column_int64(q, 2);
+	k->name = (uint64_t)sqlite3_column_int64(q, 3);
+	k->n = (uint32_t)n;
+	return true;
+}
+
+int
+store_kept(struct store *s, struct kept **out, size_t *n, char *err, size_t errsize)
+{
+	void *list;
+	int e = read_all(s, LEASES, sizeof(**out), read_kept, &list, n, err, errsize);
 
 	*out = list;
 	return e;

@@ -1,5 +1,6 @@
 /*
- * store.h - what must outlive rationd: live changes, generations, the audit trail.
+ * store.h - what must outlive rationd: live changes, generations, leases that are kept, the
+ * audit trail.
  *
  * One SQLite file for an instance, one schema with a version, one writer: rationd,
  * which keeps the file locked while it runs.  No SQL stands anywhere else.  A
@@ -38,6 +39,18 @@ struct generation {
 	uint64_t digest; /* of the limit's rules at that time */
 };
 
+/* Leases of one name in one slot of a key, as they are recorded. */
+struct kept {
+	char limit[RATION_NAME_MAX + 1];
+	unsigned char key[RATION_KEY_MAX + 1];
+	size_t key_len;
+	int64_t slot;  /* KEPT_NOWHERE: the policy or the table has no place for them now */
+	uint32_t n;    /* how many; store_record(): 0: forget all of this slot */
+	uint64_t name; /* hash of the name, as in the permit */
+};
+#define KEPT_NOWHERE (-1)
+#define KEPT_MAX (1 << 19)
+
 /* One transaction. */
 struct store_edit {
 	const int64_t *remove; /* ids of changes that go */
@@ -63,6 +76,10 @@ int store_generations(
     struct store *s, struct generation **out, size_t *n, char *err, size_t errsize);
 /* 0: durable; -1: nothing of it happened. */
 int store_commit(struct store *s, const struct store_edit *e, char *err, size_t errsize);
+/* Everything recorded of leases; *out is malloced. */
+int store_kept(struct store *s, struct kept **out, size_t *n, char *err, size_t errsize);
+/* n of them in order, in one transaction.  As store_commit(). */
+int store_record(struct store *s, const struct kept *list, size_t n, char *err, size_t errsize);
 /* The last n audit entries, newest first; each() ends the walk by returning false. */
 int store_audit(struct store *s, int64_t n, bool (*each)(void *arg, const struct audit *a),
     void *arg, char *err, size_t errsize);

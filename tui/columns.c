@@ -179,7 +179,7 @@ span_until(int64_t at, int64_t now_s)
 	return at <= now_s ? 0 : at - now_s;
 }
 
-/* All rates must have come back: the latest of them. */
+/* All rates must have come back: the latest of them.  Leases are held until they are released. */
 static double
 reset_in(const struct model_row *r)
 {
@@ -189,7 +189,7 @@ reset_in(const struct model_row *r)
 		const ration_rate_t *rate = &r->row.rates[i];
 
 		if (rate->used > 0 && rate->limit_units != RATION_UNLIMITED &&
-		    rate->reset_at > latest)
+		    rate->kind != RATION_CONCURRENT && rate->reset_at > latest)
 			latest = rate->reset_at;
 	}
 	return (double)span_until(latest, r->now_s);
@@ -249,7 +249,7 @@ algo_name(const ration_rate_t *rate)
 		[RATION_DAY] = "day",
 		[RATION_MONTH] = "month",
 		[RATION_BUCKET] = "bucket",
-		[RATION_CONCURRENT] = "concurrent",
+		[RATION_CONCURRENT] = "leases",
 		[RATION_COUNT_ONLY] = "unlimited",
 	};
 

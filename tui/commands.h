@@ -5,6 +5,8 @@
 #ifndef RATION_COMMANDS_H
 #define RATION_COMMANDS_H
 
+#include <limits.h>
+
 #include "client.h"
 #include "tui.h"
 
@@ -25,6 +27,9 @@
 	X(READONLY, "readonly", 0, NULL, "offer no change") \
 	X(ASCII, "ascii", 0, NULL, "draw with ASCII alone") \
 	X(COST, "cost", 'c', "N", "units to take, e.g. 2.5k (default 1)") \
+	X(TTL, "ttl", 0, "T", "end after this long, e.g. 5m, and the command with it") \
+	X(WAIT, "wait", 'w', "T", "wait for so long until admitted, e.g. 30s") \
+	X(NAME, "name", 0, "NAME", "what it is released by") \
 	X(KEY, "key", 'k', "K", "for this key only") \
 	X(PLAN, "plan", 'p', "P", "for the keys of this plan") \
 	X(FOR, "for", 0, "T", "for this long, e.g. 1h30m; then it ends by itself") \
@@ -70,6 +75,15 @@ enum option_id {
 	    "ration routes --json") \
 	X(acquire, "LIMIT KEY", O(COST), 2, 2, "take units: exit 0 admitted, 1 denied", \
 	    "ration acquire llm.tokens clinic:7 --cost 2.5k") \
+	X(exec, "LIMIT KEY -- COMMAND ...", O(COST) | O(TTL) | O(WAIT), 3, INT_MAX, \
+	    "run COMMAND while holding a lease, or after taking units", \
+	    "ration exec builds team:7 --wait 10m -- make all") \
+	X(lease, "LIMIT KEY", O(NAME), 2, 2, "take a lease that stays until it is released", \
+	    "ration lease webhooks clinic:7 --name https://example.org/hook") \
+	X(release, "LIMIT KEY", O(NAME), 2, 2, "give back a lease that lease took", \
+	    "ration release webhooks clinic:7 --name https://example.org/hook") \
+	X(leases, "[LIMIT [KEY]]", 0, 0, 2, "who holds what, since when, and for how long", \
+	    "ration leases sockets --json") \
 	X(set, "LIMIT RATES", O(KEY) | O(PLAN) | O(FOR) | O(UNTIL) | O_CHANGE, 2, 9, \
 	    "change a limit, for all, a key or a plan", \
 	    "ration set api '300/min, 30/s' --key key:sk_42 --for 2h --reason 'load test'") \
@@ -157,6 +171,8 @@ bool print_decision_json(
     ration_t *r, const ration_decision_t *d, const void *key, size_t len, const char *more);
 /* "admitted api k1: 13 of 300 used, 287 left, ..." */
 void print_decision(ration_t *r, const ration_decision_t *d, const char *limit, const char *key);
+void fprint_decision(
+    FILE *out, ration_t *r, const ration_decision_t *d, const char *limit, const char *key);
 /* Table of a decision's rates. */
 void print_rates(const ration_decision_t *d);
 

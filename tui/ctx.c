@@ -1,7 +1,7 @@
 /*
  * ctx.c - finding and mapping the instance, for every command that only looks.
  *
- * Always read-only: no command but `acquire` ever maps the counters writable.
+ * Always read-only: what takes or gives back goes through the library and its own mapping.
  */
 #include "tui.h"
 

@@ -259,7 +259,7 @@ no_rates_text(uint32_t flags)
 }
 
 static void
-print_figures(const ration_decision_t *d)
+print_figures(FILE *out, const ration_decision_t *d)
 {
 	char used[32], limit[32], left[32], span[32], name[64];
 
@@ -268,40 +268,49 @@ print_figures(const ration_decision_t *d)
 	text_grouped(d->remaining, left, sizeof(left));
 	ration_rate_text(&d->rates[0], name, sizeof(name));
 	if (d->limit_units == RATION_UNLIMITED) {
-		printf("%s used, unlimited", used);
+		fprintf(out, "%s used, unlimited", used);
 		return;
 	}
-	printf("%s of %s used, %s left", used, limit, left);
-	if (d->used > 0 && d->reset_at > d->now) {
+	fprintf(out, "%s of %s used, %s left", used, limit, left);
+	if (d->used > 0 && d->kind != RATION_CONCURRENT && d->reset_at > d->now) {
 		text_span(d->reset_at - d->now, span, sizeof(span));
-		printf(", all back in %s", span);
+		fprintf(out, ", all back in %s", span);
 	}
-	printf(", by %s", name);
+	fprintf(out, ", by %s", name);
+}
+
+void
+fprint_decision(
+    FILE *out, ration_t *r, const ration_decision_t *d, const char *limit, const char *key)
+{
+	char when[TIME_MAX];
+
+	fprintf(
+	    out, "%s %s %s: ", d->verdict == RATION_ADMITTED ? "admitted" : "denied", limit, key);
+	if (d->nrates > 0)
+		print_figures(out, d);
+	else
+		fputs(no_rates_text(d->flags), out);
+	if (d->verdict == RATION_DENIED && d->retry_at == RATION_NEVER)
+		fprintf(out, "; %s", reason_text(d->reason));
+	else if (d->flags & RATION_F_PAUSED)
+		fprintf(out, "; paused until %s", time_text(d->retry_at, when));
+	else if (d->verdict == RATION_DENIED)
+		fprintf(
+		    out, "; retry in %u s, at %s", d->retry_after, time_text(d->retry_at, when));
+	if (d->verdict == RATION_DENIED && d->reason == RATION_R_QUEUE)
+		fputs("; others wait for it", out);
+	if (d->flags & RATION_F_OBSERVED)
+		fputs("; only observed, would be denied", out);
+	if (d->flags & RATION_F_TABLE_FULL)
+		fputs("; the table is full", out);
+	fputc('\n', out);
 }
 
 void
 print_decision(ration_t *r, const ration_decision_t *d, const char *limit, const char *key)
 {
-	char when[TIME_MAX];
-
-	printf("%s %s %s: ", d->verdict == RATION_ADMITTED ? "admitted" : "denied", limit, key);
-	if (d->nrates > 0)
-		print_figures(d);
-	else
-		fputs(no_rates_text(d->flags), stdout);
-	if (d->verdict == RATION_DENIED && d->retry_at == RATION_NEVER)
-		printf("; %s", reason_text(d->reason));
-	else if (d->flags & RATION_F_PAUSED)
-		printf("; paused until %s", time_text(d->retry_at, when));
-	else if (d->verdict == RATION_DENIED)
-		printf("; retry in %u s, at %s", d->retry_after, time_text(d->retry_at, when));
-	if (d->verdict == RATION_DENIED && d->reason == RATION_R_QUEUE)
-		fputs("; others wait for it", stdout);
-	if (d->flags & RATION_F_OBSERVED)
-		fputs("; only observed, would be denied", stdout);
-	if (d->flags & RATION_F_TABLE_FULL)
-		fputs("; the table is full", stdout);
-	putchar('\n');
+	fprint_decision(stdout, r, d, limit, key);
 }
 
 void
@@ -324,7 +333,9 @@ print_rates(const ration_decision_t *d)
 				? floor((double)rate->used * 100 / (double)rate->limit_units)
 				: 100);
 		}
-		text_span(rate->used && rate->reset_at > d->now ? rate->reset_at - d->now : -1,
+		text_span(rate->used && rate->kind != RATION_CONCURRENT && rate->reset_at > d->now
+			? rate->reset_at - d->now
+			: -1,
 		    reset, sizeof(reset));
 		text_span(
 		    rate->retry_at > d->now ? rate->retry_at - d->now : -1, retry, sizeof(retry));

@@ -85,14 +85,20 @@ help_columns(FILE *out)
 static void
 help_command(FILE *out, const struct command *cmd)
 {
+	/* Behind -- stands what is not ours, options too. */
+	const char *rest = strstr(cmd->synopsis, " -- ");
+
 	fprintf(out, "usage: ration %s", cmd->name);
 	if (cmd->synopsis[0])
-		fprintf(out, " %s", cmd->synopsis);
+		fprintf(out, " %.*s",
+		    (int)(rest ? rest - cmd->synopsis : (ptrdiff_t)strlen(cmd->synopsis)),
+		    cmd->synopsis);
 	for (int i = 0; i < OPT_COUNT_; i++)
 		if (cmd->options & UINT32_C(1) << i)
 			fprintf(out, " [--%s%s%s]", option_defs[i].name,
 			    option_defs[i].arg ? " " : "",
 			    option_defs[i].arg ? option_defs[i].arg : "");
+	fputs(rest ? rest : "", out);
 	fprintf(out, "\n\n%s\n", cmd->help);
 	if (cmd->options & ~RAW)
 		fputc('\n', out);

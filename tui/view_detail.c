@@ -19,7 +19,7 @@
 static const char *const mode_names[] = { "enforce", "observe (counted, not denied)",
 	"off (not counted)" };
 static const char *const kind_names[] = { "", "sliding", "fixed", "day", "month", "bucket",
-	"concurrent", "count only" };
+	"leases", "count only" };
 
 /* One line: text, or a rate with its bar. */
 struct detail_line {
@@ -81,6 +81,11 @@ add_rate(struct detail_text *d, const ration_rate_t *r, int64_t now)
 	add(d, use_look(100 * share), "  %-16s %s/%s  %.0f%% %s", rate, used, limit, 100 * share,
 	    use_sign(100 * share));
 	d->line[d->n - 1].share = share;
+	if (r->kind == RATION_CONCURRENT) {
+		add(d, LOOK_PLAIN, "    leases, %s left; each is held until its release%s%s", left,
+		    r->retry_at > now ? ", next free " : "", r->retry_at > now ? retry : "");
+		return;
+	}
 	add(d, LOOK_PLAIN, "    %s, %s left, reset %s, next free %s",
 	    r->kind < sizeof(kind_names) / sizeof(kind_names[0]) ? kind_names[r->kind] : "?", left,
 	    r->used == 0 ? "now" : reset, retry);
