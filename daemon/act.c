@@ -71,6 +71,9 @@ change_reset(struct call *c)
 	if (!wish_common(c, &w, CHANGE_RATES, "reset") || !wish_limit(c, &w, true) ||
 	    !call_key(c, true, w.change.key, &w.change.key_len) || !wish_expect(c, &w))
 		return false;
+	if (config_is_value(c->d->live.config, w.change.limit))
+		return call_fail(c, RPC_REFUSED,
+		    "limit: %s holds values, expected one that is counted", w.change.limit);
 	if (!find_used(c, &w, &f, &used))
 		return call_fail(
 		    c, RPC_NOT_FOUND, "the key has used nothing of %s", w.change.limit);

@@ -515,6 +515,9 @@ change_mode(struct call *c)
 		return false;
 	if (all == (w.limit >= 0))
 		return call_fail(c, RPC_PARAMS, "limit and all: expected one of them");
+	if (config_is_value(c->d->live.config, w.change.limit))
+		return call_fail(c, RPC_REFUSED,
+		    "limit: %s holds values, expected one that is counted", w.change.limit);
 	if (*text != '\0') {
 		mode = mode_parse(text);
 		if (mode < 0)

@@ -141,6 +141,9 @@ from_live(struct builder *b, const struct change *ch, struct patch *p)
 		return live_rates(b, ch, p);
 	if (ch->kind == CHANGE_VALUE)
 		return live_value(b, ch, p);
+	if (ch->kind == CHANGE_MODE && p->limit != NOBODY && c->limits[p->limit].is_value)
+		return fault(
+		    b, ch, ch->limit, limit_len, "a limit that is counted: this one holds values");
 	if (ch->kind == CHANGE_MODE && ch->mode > MODE_OFF)
 		return fault(b, ch, "", 0, "a mode");
 	if (ch->kind == CHANGE_SHARE && (ch->share_num == 0 || ch->share_num > ch->share_den))
@@ -170,7 +173,8 @@ config_knows(const struct config *c, const struct change *ch)
 	if (ch->limit[0] != '\0')
 		limit = map_find(&c->limitmap, ch->limit, strnlen(ch->limit, sizeof(ch->limit)));
 	if (limit == NOBODY || (ch->kind == CHANGE_RATES && !suits(&c->limits[limit], ch)) ||
-	    (ch->kind == CHANGE_VALUE && !c->limits[limit].is_value))
+	    (ch->kind == CHANGE_VALUE && !c->limits[limit].is_value) ||
+	    (ch->kind == CHANGE_MODE && ch->limit[0] != '\0' && c->limits[limit].is_value))
 		return false;
 	if (ch->kind == CHANGE_ENV)
 		return config_env(c, ch->plan, len) != NOBODY;

@@ -147,7 +147,7 @@ check_value_fields(struct loader *l, const struct node *const got[FIELDS_MAX])
 {
 	static const enum limit_field counting[] = { LIMIT_per, LIMIT_plans, LIMIT_rates,
 		LIMIT_mode, LIMIT_when_full, LIMIT_unlisted, LIMIT_max_keys, LIMIT_timezone,
-		LIMIT_answer, LIMIT_queue };
+		LIMIT_answer, LIMIT_queue, LIMIT_cost };
 
 	for (size_t i = 0; i < sizeof(counting) / sizeof(counting[0]); i++)
 		if (got[counting[i]] != NULL)

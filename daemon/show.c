@@ -123,29 +123,81 @@ same_rates(const struct ruleset *a, const struct ruleset *b)
 	    memcmp(a->rates, b->rates, a->nrates * sizeof(a->rates[0])) == 0;
 }
 
+/* Figures by plan: rates, or the values of an entitlement; those that are as without a plan aside.
+ */
+static json_t *
+plans_json(const struct policy_ref *p, uint32_t id, const struct ruleset *base, bool values)
+{
+	json_t *plans = json_object();
+	struct ruleset r;
+
+	for (uint32_t plan = 1; plan <= p->area->nplans; plan++) {
+		if (!digest_cell(p, id, plan, 0, &r))
+			continue;
+		if (values && r.value != base->value)
+			(void)json_object_set_new(plans, policy_plan_name(p, plan),
+			    r.value != 0 ? json_any(policy_string(p, r.value, NULL)) : json_null());
+		else if (!values && !same_rates(&r, base))
+			(void)json_object_set_new(
+			    plans, policy_plan_name(p, plan), json_ruleset_rates(&r));
+	}
+	return plans;
+}
+
+static const char *
+answer_name(const struct policy_ref *p, uint16_t index)
+{
+	const struct answer_def *a =
+	    policy_section(p, p->area->answers, p->area->nanswers, sizeof(*a));
+
+	return a != NULL && index < p->area->nanswers ? policy_string(p, a[index].name, NULL) : "";
+}
+
+/* What the limit is besides its rates. */
+static void
+add_manners(json_t *j, const struct policy_ref *p, const struct limit_def *def,
+    const struct ruleset *base, json_t *values)
+{
+	bool is_value = (def->flags & LIMIT_VALUE) != 0;
+	bool leases = (def->flags & LIMIT_LEASES) != 0;
+
+	(void)json_object_set_new(j, "kind",
+	    json_string(is_value ? "value"
+		    : leases     ? "leases"
+				 : "rates"));
+	(void)json_object_set_new(
+	    j, "title", json_any(policy_string(p, def->title != 0 ? def->title : def->name, NULL)));
+	(void)json_object_set_new(
+	    j, "queue", json_string((def->flags & LIMIT_STRICT) != 0 ? "strict" : "open"));
+	(void)json_object_set_new(j, "answer", json_any(answer_name(p, def->answer)));
+	(void)json_object_set_new(j, "value",
+	    base->value != 0 ? json_any(policy_string(p, base->value, NULL)) : json_null());
+	(void)json_object_set_new(j, "values", values);
+}
+
 json_t *
 json_limit(const struct daemon *d, const struct policy_ref *p, uint32_t id)
 {
 	struct limit_def def;
-	struct ruleset base, r;
+	struct ruleset base;
 	const char *name;
-	json_t *plans, *j;
+	bool is_value;
+	json_t *j;
 
 	if (id >= LIMITS_MAX || !policy_limit(p, id, &def) || (def.flags & LIMIT_GONE) != 0 ||
 	    !digest_cell(p, id, 0, 0, &base))
 		return NULL;
 	name = policy_string(p, def.name, NULL);
-	plans = json_object();
-	for (uint32_t plan = 1; plan <= p->area->nplans; plan++)
-		if (digest_cell(p, id, plan, 0, &r) && !same_rates(&r, &base))
-			(void)json_object_set_new(
-			    plans, policy_plan_name(p, plan), json_ruleset_rates(&r));
+	is_value = (def.flags & LIMIT_VALUE) != 0;
 	j = json_pack("{s:o, s:s, s:o, s:o, s:I, s:o, s:s, s:o, s:o}", "name", json_any(name),
-	    "mode", mode_text(base.mode), "mode_until", json_time(mode_until(&d->live, name)),
-	    "rates", json_ruleset_rates(&base), "generation", (json_int_t)d->live.limits[id].value,
-	    "origin", json_any(policy_string(p, def.origin, NULL)), "full",
+	    "mode", mode_text(base.mode), "mode_until",
+	    json_time(is_value ? POLICY_ENDLESS : mode_until(&d->live, name)), "rates",
+	    json_ruleset_rates(&base), "generation", (json_int_t)d->live.limits[id].value, "origin",
+	    json_any(policy_string(p, def.origin, NULL)), "full",
 	    (def.flags & LIMIT_FULL_ADMIT) != 0 ? "admit" : "deny", "counters",
-	    counters_json(&d->keeper.seg.limits[id]), "plans", plans);
+	    counters_json(&d->keeper.seg.limits[id]), "plans",
+	    is_value ? json_object() : plans_json(p, id, &base, false));
+	add_manners(j, p, &def, &base, is_value ? plans_json(p, id, &base, true) : json_object());
 	json_put_key(j, p,
 	    &(struct route_claim) { .limit = id,
 		.attr = def.attr,

@@ -150,7 +150,7 @@ static char *
 old_text(const json_t *old)
 {
 	static const char *const members[] = { "rates", "mode", "plan", "environment", "share",
-		"used" };
+		"value", "used" };
 	const json_t *v = old, *until = json_object_get(old, "until");
 	char *text, *whole, when[TIME_MAX];
 
@@ -234,6 +234,20 @@ target_text(const struct args *a, const char *limit, char *buf, size_t size)
 		snprintf(buf, size, "%s", limit);
 }
 
+/* Is it an entitlement, whose value may be any text?  False also when nobody knows. */
+static bool
+holds_values(struct ctx *c, const char *limit)
+{
+	struct policy_ref p;
+	struct limit_def def;
+	int64_t id;
+
+	if (ctx_attach_quiet(c) != 0 || !policy_current(c->seg.policy, &p))
+		return false;
+	id = policy_limit_id(&p, limit, strlen(limit));
+	return id >= 0 && policy_limit(&p, (uint32_t)id, &def) && (def.flags & LIMIT_VALUE) != 0;
+}
+
 int
 cmd_set(struct ctx *c, const struct args *a)
 {
@@ -244,7 +258,8 @@ cmd_set(struct ctx *c, const struct args *a)
 
 	if (!rates)
 		return EXIT_REFUSED;
-	if (rate_parse_list(rates, specs, RATION_RATES_MAX, err, sizeof(err)) < 0) {
+	if (rate_parse_list(rates, specs, RATION_RATES_MAX, err, sizeof(err)) < 0 &&
+	    !holds_values(c, a->pos[0])) {
 		complain("set %s: %s", a->pos[0], err);
 		goto out;
 	}

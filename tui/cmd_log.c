@@ -35,6 +35,8 @@ print_what(const json_t *ch)
 	}
 	if (json_array_size(rates) > 0)
 		text = value_text(rates);
+	else if (*jstr(ch, "value", ""))
+		text = strdup(jstr(ch, "value", ""));
 	if (text || share || (mode && *mode)) {
 		fputs(": ", stdout);
 		print_text(stdout,

@@ -131,10 +131,11 @@ print_limits(const json_t *limits)
 	printf("\n%-20s %-28s %-8s %8s  %s\n", "LIMIT", "RATES", "MODE", "KEYS", "FROM");
 	json_array_foreach(limits, i, l)
 	{
-		char *rates = value_text(json_object_get(l, "rates"));
+		bool is_value = strcmp(jstr(l, "kind", ""), "value") == 0;
+		char *rates = value_text(json_object_get(l, is_value ? "value" : "rates"));
 
 		printf("%-20s %-28s %-8s %8lld  ", jstr(l, "name", "?"), rates ? rates : "?",
-		    jstr(l, "mode", "?"),
+		    is_value ? "value" : jstr(l, "mode", "?"),
 		    (long long)jint(json_object_get(l, "counters"), "keys", 0));
 		print_text(stdout, jstr(l, "origin", "-"));
 		putchar('\n');

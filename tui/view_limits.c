@@ -78,7 +78,11 @@ read_limit_line(struct top *t, const struct policy_ref *p, uint32_t id, struct l
 	index = policy_resolve(p, id, "", 0, &listed);
 	if (index >= 0 && policy_ruleset(p, (uint32_t)index, &rs)) {
 		line->mode = rs.mode <= MODE_OFF ? rs.mode : MODE_OFF;
-		ruleset_rates(&rs, line->rates, sizeof(line->rates));
+		if (def.flags & LIMIT_VALUE)
+			snprintf(line->rates, sizeof(line->rates), "value %s",
+			    rs.value ? policy_string(p, rs.value, &len) : "-");
+		else
+			ruleset_rates(&rs, line->rates, sizeof(line->rates));
 		snprintf(
 		    line->origin, sizeof(line->origin), "%s", policy_string(p, rs.origin, &len));
 	}
