@@ -8,15 +8,13 @@
 #include <string.h>
 
 #include "rate.h"
+#include "source.h"
 
-/* Where a key's effective limit comes from. */
-struct source {
+/* What is known of a key: why it gets what it gets, and what it has had. */
+struct shown {
 	bool in_table; /* the key has a slot */
-	bool listed;   /* the policy names the key */
 	struct model_row row;
-	int64_t until; /* POLICY_ENDLESS */
-	char origin[512];
-	char mode[16];
+	struct source source;
 };
 
 /* Arguments LIMIT KEY.  The key as bytes; its length, or -1 and it was said. */
@@ -33,40 +31,8 @@ key_argument(const char *what, const struct args *a, unsigned char key[256])
 	return n;
 }
 
-/* From the policy alone: ruleset, its origin, mode, plan. */
-static bool
-source_policy(
-    struct ctx *c, const char *limit, const unsigned char *key, size_t len, struct source *s)
-{
-	static const char *const modes[] = { "enforce", "observe", "off" };
-	struct policy_ref p;
-	struct ruleset rules;
-	int64_t id, index;
-	size_t n;
-
-	for (int tries = 0; tries < 4; tries++) {
-		if (!policy_current(c->seg.policy, &p))
-			return false;
-		id = policy_limit_id(&p, limit, strlen(limit));
-		if (id < 0)
-			return false;
-		index = policy_resolve(&p, (uint32_t)id, key, len, &s->listed);
-		if (index < 0 || !policy_ruleset(&p, (uint32_t)index, &rules))
-			continue;
-		s->until = rules.until;
-		snprintf(s->origin, sizeof(s->origin), "%s", policy_string(&p, rules.origin, &n));
-		snprintf(s->mode, sizeof(s->mode), "%s", rules.mode < 3 ? modes[rules.mode] : "?");
-		snprintf(s->row.plan, sizeof(s->row.plan), "%s", policy_plan_name(&p, rules.plan));
-		snprintf(s->row.env, sizeof(s->row.env), "%s", policy_env_name(&p, rules.env));
-		if (policy_intact(&p))
-			return true;
-	}
-	return false;
-}
-
 static void
-source_table(
-    struct ctx *c, const char *limit, const unsigned char *key, size_t len, struct source *s)
+read_table(struct ctx *c, const char *limit, const unsigned char *key, size_t len, struct shown *s)
 {
 	struct model_row row;
 	uint64_t slot, birth;
@@ -77,25 +43,14 @@ source_table(
 	if (model_find(&m, limit, key, len, &slot, &birth) &&
 	    model_row_of(&m, slot, birth, ctx_now(c), &row)) {
 		s->in_table = true;
-		s->row.row = row.row;
+		s->row = row;
 	}
 	model_free(&m);
 }
 
 static void
-put_member(FILE *f, const char *name, const char *text)
-{
-	json_t *v = text && *text ? json_string(text) : json_null();
-	char *s = json_dumps(v, JSON_ENCODE_ANY);
-
-	fprintf(f, ",\"%s\":%s", name, s ? s : "null");
-	free(s);
-	json_decref(v);
-}
-
-static void
 show_json(ration_t *r, const ration_decision_t *d, const unsigned char *key, size_t len,
-    const struct source *s)
+    const struct shown *s)
 {
 	char *more = NULL;
 	size_t size;
@@ -103,44 +58,48 @@ show_json(ration_t *r, const ration_decision_t *d, const unsigned char *key, siz
 
 	if (!f)
 		return;
-	fprintf(f, "\"admitted_total\":%llu,\"denied_total\":%llu,\"in_table\":%s,\"listed\":%s",
+	fprintf(f, "\"admitted_total\":%llu,\"denied_total\":%llu,\"in_table\":%s",
 	    (unsigned long long)s->row.row.admitted, (unsigned long long)s->row.row.denied,
-	    s->in_table ? "true" : "false", s->listed ? "true" : "false");
-	put_member(f, "plan", s->row.plan);
-	put_member(f, "environment", s->row.env);
-	put_member(f, "mode", s->mode);
-	put_member(f, "origin", s->origin);
-	if (s->until != POLICY_ENDLESS)
-		fprintf(f, ",\"until\":%lld", (long long)s->until);
-	else
-		fputs(",\"until\":null", f);
+	    s->in_table ? "true" : "false");
+	source_put_json(f, &s->source);
 	fclose(f);
 	print_decision_json(r, d, key, len, more);
 	putchar('\n');
 	free(more);
 }
 
+/* An entitlement: nothing is decided, nothing counted. */
 static void
-show_line(const char *name, const char *text)
+show_value(struct ctx *c, const char *limit, const char *key, const struct source *s)
 {
-	printf("%-12s ", name);
-	print_text(stdout, *text ? text : "-");
-	putchar('\n');
+	json_t *head;
+	char *text;
+
+	if (!c->json) {
+		source_print_value(limit, key, s);
+		return;
+	}
+	head = json_pack("{s:s, s:s, s:s?}", "limit", limit, "key", key, "value",
+	    s->has_value ? s->value : NULL);
+	text = head ? json_dumps(head, JSON_COMPACT) : NULL;
+	if (text) {
+		/* Its last brace comes behind the rest. */
+		printf("%.*s", (int)strlen(text) - 1, text);
+		source_put_json(stdout, s);
+		puts("}");
+	}
+	free(text);
+	json_decref(head);
 }
 
 static void
 show_text(ration_t *r, const ration_decision_t *d, const struct args *a, const char *key,
-    const struct source *s)
+    const struct shown *s)
 {
-	char when[TIME_MAX], a_text[32], d_text[32];
+	char a_text[32], d_text[32];
 
 	print_decision(r, d, a->pos[0], key);
-	show_line("from", s->origin);
-	if (s->until != POLICY_ENDLESS)
-		show_line("until", time_text(s->until, when));
-	show_line("plan", s->row.plan);
-	show_line("environment", s->row.env);
-	show_line("mode", s->mode);
+	source_print(&s->source);
 	text_grouped(s->row.row.admitted, a_text, sizeof(a_text));
 	text_grouped(s->row.row.denied, d_text, sizeof(d_text));
 	printf("%-12s %s admitted, %s denied%s\n", "so far", a_text, d_text,
@@ -166,29 +125,35 @@ int
 cmd_show(struct ctx *c, const struct args *a)
 {
 	ration_decision_t d = RATION_DECISION_INIT;
-	struct source s = { .until = POLICY_ENDLESS };
+	struct shown s = { .in_table = false };
 	unsigned char key[256];
 	char text[KEY_TEXT_MAX];
 	ration_claim_t claim;
 	ration_t *r;
 	int len = key_argument("show", a, key), code = EXIT_OK, rc;
+	int64_t now;
 
 	if (len < 0)
 		return EXIT_USAGE;
 	code = ctx_attach(c);
 	if (code)
 		return code;
-	if (!source_policy(c, a->pos[0], key, (size_t)len, &s)) {
+	now = clock_unix(c->seg.policy, ctx_now(c)) / 1000000000;
+	if (!source_read(c->seg.policy, a->pos[0], key, (size_t)len, now, &s.source)) {
 		complain("show: %s: no such limit; ration status lists them", a->pos[0]);
 		return EXIT_REFUSED;
 	}
-	source_table(c, a->pos[0], key, (size_t)len, &s);
+	key_text(key, (size_t)len, text);
+	if (s.source.is_value) {
+		show_value(c, a->pos[0], text, &s.source);
+		return s.source.has_value ? EXIT_OK : EXIT_REFUSED;
+	}
+	read_table(c, a->pos[0], key, (size_t)len, &s);
 	r = open_library(c, &code);
 	if (!r)
 		return code;
 	claim = claim_of(a, key, len, 1);
 	rc = ration_peek_all(r, &claim, 1, &d);
-	key_text(key, (size_t)len, text);
 	if (rc < 0) {
 		complain("show: %s %s: %s", a->pos[0], text, ration_strerror(rc));
 		code = rc == RATION_ENOLIMIT ? EXIT_REFUSED : EXIT_SERVICE;
