@@ -194,8 +194,8 @@ put_v6(char *p, const uint8_t bytes[16])
 	return p;
 }
 
-static size_t
-address_text(const struct address *a, char *out)
+size_t
+address_text(const struct address *a, char out[RATION_ADDRESS_MAX])
 {
 	char *p = out;
 
@@ -294,17 +294,4 @@ address_exempt(const struct policy_ref *p, const void *text, size_t len)
 		if (ranges[i].bits <= bits && address_in(&a, &ranges[i]))
 			return true;
 	return false;
-}
-
-int
-ration_client_address(ration_t *r, const char *peer, const char *x_forwarded_for,
-    const char *forwarded, char *buf, size_t size)
-{
-	(void)r;
-	(void)peer;
-	(void)x_forwarded_for;
-	(void)forwarded;
-	(void)buf;
-	(void)size;
-	return RATION_EINVAL;
 }

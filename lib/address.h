@@ -15,14 +15,16 @@ struct address {
 
 /* Strict: no port, no brackets, no zone, no leading zeros.  False: not an address. */
 bool address_parse(const void *text, size_t len, struct address *out);
+/* Canonical: returns its length. */
+size_t address_text(const struct address *a, char out[RATION_ADDRESS_MAX]);
 bool address_is_v4(const struct address *a);
 bool address_in(const struct address *a, const struct cidr_def *range);
 /*
  * The key of an address: "203.0.113.9", "203.0.113.0/24", "2001:db8:1:2::/64"; canonical, a full
  * prefix is left out.  Returns its length, 0: text is no address.
  */
-size_t address_key(const void *text, size_t len, unsigned prefix4, unsigned prefix6,
-    char out[ADDRESS_KEY_MAX]);
+size_t address_key(
+    const void *text, size_t len, unsigned prefix4, unsigned prefix6, char out[ADDRESS_KEY_MAX]);
 /*
  * Is the address (or a key that address_key() made) in one of the policy's exempt ranges?  Read
  * before policy_intact().

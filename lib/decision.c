@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "answer.h"
 #include "atomics.h"
 
 #define NS_S INT64_C(1000000000)
@@ -42,11 +43,23 @@ later(const ration_rate_t *a, const ration_rate_t *b)
 	return a->retry_at == RATION_NEVER || a->retry_at > b->retry_at;
 }
 
+/* Where the rate comes from, for the text of a denial. */
+static uint32_t
+hint_of(const ration_rate_t *r, unsigned rate, const struct call *c)
+{
+	const struct item *it = &c->items[r->claim];
+	unsigned i = rate - it->first;
+
+	return ANSWER_HINT(it->rules.plan, i < it->rules.nrates ? it->rules.rates[i].zone : 0);
+}
+
 void
 decision_finish(ration_decision_t *d, int verdict, const struct call *c)
 {
 	unsigned lead = 0;
 
+	for (unsigned i = 0; verdict == RATION_DENIED && i < d->nrates; i++)
+		d->rates[i].reserved = hint_of(&d->rates[i], i, c);
 	d->verdict = verdict;
 	for (unsigned i = 0; i < d->nrates; i++) {
 		const ration_rate_t *r = &d->rates[i], *l = &d->rates[lead];

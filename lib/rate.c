@@ -254,8 +254,8 @@ rate_parse_list(const char *text, struct rate_spec *out, int max, char *err, siz
 	return rate_list_check(out, n, err, errsize) == 0 ? n : -1;
 }
 
-static int
-window_format(const struct rate_spec *r, char *buf, size_t size)
+int
+rate_window_format(const struct rate_spec *r, char *buf, size_t size)
 {
 	unsigned long long s = r->window_ns / NS_S;
 
@@ -280,7 +280,7 @@ rate_format(const struct rate_spec *r, char *buf, size_t size)
 	quantity_format(r->units, units, sizeof(units));
 	if (r->kind == RATION_CONCURRENT)
 		return snprintf(buf, size, "%s concurrent", units);
-	window_format(r, window, sizeof(window));
+	rate_window_format(r, window, sizeof(window));
 	if (r->kind == RATION_BUCKET) {
 		quantity_format(r->burst, burst, sizeof(burst));
 		return snprintf(buf, size, "%s/%s burst %s", units, window, burst);

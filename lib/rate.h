@@ -31,6 +31,8 @@ struct rate_spec {
 int rate_parse(const char *text, struct rate_spec *out, char *err, size_t errsize);
 /* Canonical text; as snprintf(). */
 int rate_format(const struct rate_spec *r, char *buf, size_t size);
+/* What stands behind its "/": "s", "min", "hour", "day", "month", "15min". */
+int rate_window_format(const struct rate_spec *r, char *buf, size_t size);
 /*
  * Parse "300/min, 30/s" or "[300/min, 30/s]": up to max rates; returns how many, or -1.
  */

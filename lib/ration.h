@@ -447,10 +447,12 @@ int ration_value(
 
 /*
  * The client's address, canonical: IPv4 dotted, IPv6 by RFC 5952, IPv4-mapped IPv6 as IPv4.
- * peer: the connection's address.  x_forwarded_for, forwarded: those headers' values (of
- * several lines joined with ", "), NULL: none.  While the address at hand is one of the policy's
- * `proxies`, the next one is taken from the right of Forwarded, else of X-Forwarded-For; what
- * is no address ends that, and so does a proxy that hides it.
+ * peer: the connection's address, with or without its port.  x_forwarded_for, forwarded: those
+ * headers' values (of several lines joined with ", "), NULL: none; better only the one that
+ * the proxies write.  While the address at hand is one of the policy's `proxies`, the next one is
+ * taken from the right of the headers.  What is no address ends that, and so does a proxy that
+ * hides it; also two headers that disagree: a proxy passes on what it does not write, so one of
+ * them is the client's invention.
  * buf: of size bytes, RATION_ADDRESS_MAX are enough.
  * Returns the length, RATION_EADDRESS when peer is none, RATION_EINVAL.  Detached: peer.
  */

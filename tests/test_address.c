@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <arpa/inet.h>
 #include <cmocka.h>
 
 #include "address.h"
+#include "answers.h"
 #include "fixture.h"
 
 static const char *
@@ -185,6 +187,293 @@ ranges(void **state)
 	assert_false(in("2001:db8::1", range("2001:db8::1", 129))); /* a damaged policy */
 }
 
+/* ---- behind proxies ---- */
+
+static const char *const proxies[] = { "127.0.0.1/32", "10.0.0.0/8", "fd00::/8", "::1/128" };
+
+static void
+open_proxies(struct fixture *f)
+{
+	fixture_open(f, "limits: {api: {rates: 3/min}}\n", 0);
+	answers_proxies(f, proxies, 4);
+}
+
+static const char *
+client(struct fixture *f, const char *peer, const char *xff, const char *forwarded)
+{
+	static char out[RATION_ADDRESS_MAX];
+	int n = ration_client_address(f->r, peer, xff, forwarded, out, sizeof(out));
+
+	if (n < 0)
+		return ration_strerror(n);
+	assert_int_equal(n, strlen(out));
+	return out;
+}
+
+static void
+x_forwarded_for(void **state)
+{
+	static const struct {
+		const char *peer, *header, *want;
+	} cases[] = {
+		{ "203.0.113.9", NULL, "203.0.113.9" },
+		{ "203.0.113.9", "1.2.3.4", "203.0.113.9" }, /* a stranger says so */
+		{ "127.0.0.1", NULL, "127.0.0.1" },
+		{ "127.0.0.1", "", "127.0.0.1" },
+		{ "127.0.0.1", " , ,", "127.0.0.1" },
+		{ "127.0.0.1", "203.0.113.9", "203.0.113.9" },
+		{ "::ffff:127.0.0.1", "::ffff:203.0.113.9", "203.0.113.9" },
+		{ "::1", "2001:DB8:0:0::1", "2001:db8::1" },
+		{ "127.0.0.1", "1.2.3.4, 203.0.113.9",
+		    "203.0.113.9" }, /* 1.2.3.4: the client's word */
+		{ "127.0.0.1", "1.2.3.4,203.0.113.9,10.1.1.1", "203.0.113.9" },
+		{ "127.0.0.1", "1.2.3.4 ,\t203.0.113.9, ,10.1.1.1, fd12::1 ,", "203.0.113.9" },
+		{ "127.0.0.1", "10.3.3.3, 10.2.2.2, 10.1.1.1", "10.3.3.3" },
+		{ "127.0.0.1", "203.0.113.9:5678", "203.0.113.9" },
+		{ "127.0.0.1", "[2001:db8::1]:443", "2001:db8::1" },
+		{ "127.0.0.1", "[2001:db8::1]", "2001:db8::1" },
+		{ "127.0.0.1:4711", "203.0.113.9", "203.0.113.9" },
+		/* Garbage ends it at what is known for sure. */
+		{ "127.0.0.1", "203.0.113.9, x", "127.0.0.1" },
+		{ "127.0.0.1", "203.0.113.9, unknown, 10.1.1.1", "10.1.1.1" },
+		{ "127.0.0.1", "203.0.113.9 10.1.1.1", "127.0.0.1" },
+		{ "127.0.0.1", "203.0.113.009", "127.0.0.1" },
+		{ "127.0.0.1", "fe80::1%eth0", "127.0.0.1" },
+		{ "127.0.0.1", "[fe80::1%eth0]:1", "127.0.0.1" },
+		{ "127.0.0.1", "203.0.113.9:", "127.0.0.1" },
+		{ "127.0.0.1", "203.0.113.9:123456", "127.0.0.1" },
+		{ "127.0.0.1", "203.0.113.9:8o", "127.0.0.1" },
+		{ "127.0.0.1", "[203.0.113.9]", "127.0.0.1" },
+		{ "127.0.0.1", "[2001:db8::1", "127.0.0.1" },
+		{ "127.0.0.1", "[2001:db8::1]x", "127.0.0.1" },
+		{ "127.0.0.1", "\"203.0.113.9\"", "127.0.0.1" },
+		{ "", NULL, "not an IP address" },
+		{ "unix:", "203.0.113.9", "not an IP address" },
+		{ "fe80::1%eth0", NULL, "not an IP address" },
+	};
+	struct fixture f;
+	(void)state;
+
+	open_proxies(&f);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *got = client(&f, cases[i].peer, cases[i].header, NULL);
+
+		if (strcmp(got, cases[i].want) != 0)
+			fail_msg("%s, \"%s\": got %s, expected %s", cases[i].peer, cases[i].header,
+			    got, cases[i].want);
+	}
+	fixture_close(&f);
+}
+
+static void
+forwarded(void **state)
+{
+	static const struct {
+		const char *header, *want;
+	} cases[] = {
+		{ "for=203.0.113.9", "203.0.113.9" },
+		{ "For=203.0.113.9", "203.0.113.9" },
+		{ "FOR=\"203.0.113.9\"", "203.0.113.9" },
+		{ "for=\"203.0.113.9:47011\"", "203.0.113.9" },
+		{ "for=203.0.113.9:47011", "203.0.113.9" },
+		{ "for=\"203.0.113.9:_port\"", "203.0.113.9" },
+		{ "for=\"[2001:DB8::1]\"", "2001:db8::1" },
+		{ "for=\"[2001:db8::1]:4711\"", "2001:db8::1" },
+		{ "for=[2001:db8::1]", "2001:db8::1" },
+		{ "for=\"\\2\\03.0.113.9\"", "203.0.113.9" },
+		{ "proto=https;for=203.0.113.9;by=10.0.0.1;host=\"a,b;for=1.1.1.1\"",
+		    "203.0.113.9" },
+		{ "for=203.0.113.9; proto=https ; by=_x", "203.0.113.9" },
+		{ ";;for=203.0.113.9;", "203.0.113.9" },
+		{ "for=1.2.3.4, for=203.0.113.9", "203.0.113.9" },
+		{ "for=1.2.3.4,for=203.0.113.9;proto=http,\tfor=\"[fd00::1]:80\" , for=10.0.0.1",
+		    "203.0.113.9" },
+		{ "for=10.0.0.2, for=10.0.0.1", "10.0.0.2" },
+		/* The client's broken text does not swallow the proxy's. */
+		{ "for=\", for=203.0.113.9", "203.0.113.9" },
+		{ "for=\"1.1.1.1, for=203.0.113.9, for=\"[fd00::1]\"", "203.0.113.9" },
+		{ "for=\"\\\", for=203.0.113.9", "203.0.113.9" },
+		{ "\"\\\", for=\"203.0.113.9\";host=\"\\\\\"", "203.0.113.9" },
+		{ "x, for=\"203.0.113.9\";host=\"a\\\", for=1.1.1.1\"", "203.0.113.9" },
+		/* Hidden, or garbage. */
+		{ "for=unknown", "127.0.0.1" },
+		{ "for=_gazonk", "127.0.0.1" },
+		{ "for=\"_gazonk:80\"", "127.0.0.1" },
+		{ "for=203.0.113.9, for=_hidden, for=10.0.0.1", "10.0.0.1" },
+		{ "for=203.0.113.9, proto=https", "127.0.0.1" },
+		{ "for=203.0.113.9, by=10.0.0.1", "127.0.0.1" },
+		{ "for=203.0.113.9;for=1.1.1.1", "127.0.0.1" },
+		{ "for=203.0.113.9;FOR=203.0.113.9", "127.0.0.1" },
+		{ "for", "127.0.0.1" },
+		{ "for=", "127.0.0.1" },
+		{ "for=\"\"", "127.0.0.1" },
+		{ "=203.0.113.9", "127.0.0.1" },
+		{ "for =203.0.113.9", "127.0.0.1" },
+		{ "for= 203.0.113.9", "127.0.0.1" },
+		{ "for=203.0.113.9 for=1.1.1.1", "127.0.0.1" },
+		{ "for=203.0.113.9 proto=http", "127.0.0.1" },
+		{ "for=\"203.0.113.9\"x", "127.0.0.1" },
+		{ "for=\"203.0.113.9", "127.0.0.1" },
+		{ "for=203.0.113.9\"", "127.0.0.1" },
+		{ "for=[203.0.113.9]", "127.0.0.1" },
+		{ "for=\"fe80::1%25eth0\"", "127.0.0.1" },
+		{ "203.0.113.9", "127.0.0.1" },
+		{ "xfor=203.0.113.9", "127.0.0.1" },
+		{ "for=203.0.113.9\x01", "127.0.0.1" },
+	};
+	struct fixture f;
+	(void)state;
+
+	open_proxies(&f);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *got = client(&f, "127.0.0.1", NULL, cases[i].header);
+
+		if (strcmp(got, cases[i].want) != 0)
+			fail_msg("%s: got %s, expected %s", cases[i].header, got, cases[i].want);
+		assert_string_equal(
+		    client(&f, "203.0.113.1", NULL, cases[i].header), "203.0.113.1");
+	}
+	fixture_close(&f);
+}
+
+/* Which of the two the proxy writes is not known: a client must not win by writing the other. */
+static void
+both_headers(void **state)
+{
+	struct fixture f;
+	(void)state;
+
+	open_proxies(&f);
+	assert_string_equal(
+	    client(&f, "10.0.0.1", "203.0.113.9", "for=203.0.113.9"), "203.0.113.9");
+	assert_string_equal(client(&f, "10.0.0.1", "1.1.1.1, 203.0.113.9, 10.0.0.2",
+				"for=2.2.2.2, for=203.0.113.9, for=10.0.0.2"),
+	    "203.0.113.9");
+	assert_string_equal(client(&f, "10.0.0.1", "203.0.113.9", "for=1.1.1.1"), "10.0.0.1");
+	assert_string_equal(client(&f, "10.0.0.1", "1.1.1.1", "for=203.0.113.9"), "10.0.0.1");
+	assert_string_equal(client(&f, "10.0.0.1", "203.0.113.9", "for=unknown"), "10.0.0.1");
+	assert_string_equal(client(&f, "10.0.0.1", "203.0.113.9", "x"), "10.0.0.1");
+	assert_string_equal(client(&f, "10.0.0.1", "x", "for=203.0.113.9"), "10.0.0.1");
+	/* One ends earlier: the rest was written by who writes the other. */
+	assert_string_equal(
+	    client(&f, "10.0.0.1", "203.0.113.9, 10.0.0.2", "for=10.0.0.2"), "203.0.113.9");
+	assert_string_equal(
+	    client(&f, "10.0.0.1", "10.0.0.2", "for=203.0.113.9, for=10.0.0.2"), "203.0.113.9");
+	assert_string_equal(client(&f, "10.0.0.1", "", "for=203.0.113.9"), "203.0.113.9");
+	assert_string_equal(client(&f, "10.0.0.1", "203.0.113.9", ""), "203.0.113.9");
+	fixture_close(&f);
+}
+
+static void
+client_address_use(void **state)
+{
+	struct fixture f;
+	ration_t *lost;
+	char buf[RATION_ADDRESS_MAX + 1];
+	(void)state;
+
+	open_proxies(&f);
+	assert_int_equal(ration_client_address(NULL, "::1", NULL, NULL, buf, 46), RATION_EINVAL);
+	assert_int_equal(ration_client_address(f.r, NULL, NULL, NULL, buf, 46), RATION_EINVAL);
+	assert_int_equal(ration_client_address(f.r, "::1", NULL, NULL, NULL, 46), RATION_EINVAL);
+	assert_int_equal(ration_client_address(f.r, "::1", "1.2.3.4", NULL, NULL, 0), 7);
+	memset(buf, '#', sizeof(buf));
+	assert_int_equal(ration_client_address(f.r, "::1", "1.2.3.4", NULL, buf, 4), 7);
+	assert_string_equal(buf, "1.2");
+	assert_int_equal(buf[4], '#');
+	assert_int_equal(ration_client_address(f.r, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", NULL,
+			     NULL, buf, RATION_ADDRESS_MAX),
+	    39);
+	/* A policy without proxies, or none: nobody is believed. */
+	fixture_policy(&f, "limits: {api: {rates: 3/min}}\n");
+	assert_string_equal(client(&f, "127.0.0.1", "1.2.3.4", "for=1.2.3.4"), "127.0.0.1");
+	assert_int_equal(ration_open_dir("/nonexistent", "t", RATION_FAIL_OPEN, &lost), 0);
+	assert_int_equal(
+	    ration_client_address(lost, "::ffff:127.0.0.1", "1.2.3.4", NULL, buf, 46), 9);
+	assert_string_equal(buf, "127.0.0.1");
+	ration_close(lost);
+	fixture_close(&f);
+}
+
+/* Headers of 64 KiB cost what they are long, and a walk ends. */
+static void
+long_headers(void **state)
+{
+	static const char *const parts[] = { ",", " ", "\"", "\\", "\"\\", "\\\"", "10.0.0.1,",
+		"1.2.3.4,", "for=\"10.0.0.1\",", "for=10.0.0.1,", ";", "for=\"", "=", "a=b;",
+		"a=\"\\\"\";", "[", ":" };
+	struct fixture f;
+	char *text = malloc(65536 + 32);
+	struct timespec t0, t1;
+	(void)state;
+
+	open_proxies(&f);
+	assert_non_null(text);
+	(void)clock_gettime(CLOCK_MONOTONIC, &t0);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		size_t len = strlen(parts[i]), n = 65536 / len * len;
+
+		for (size_t k = 0; k < n; k += len)
+			memcpy(text + k, parts[i], len);
+		text[n] = '\0';
+		(void)client(&f, "127.0.0.1", text, text);
+		(void)client(&f, "127.0.0.1", text, NULL);
+		(void)client(&f, "127.0.0.1", NULL, text);
+		/* And with the proxy's word at the right. */
+		memcpy(text + n, ", for=203.0.113.9", 18);
+		assert_string_equal(client(&f, "127.0.0.1", NULL, text), "203.0.113.9");
+	}
+	(void)clock_gettime(CLOCK_MONOTONIC, &t1);
+	/* Some 70 headers: milliseconds if linear, many seconds if not. */
+	assert_true(t1.tv_sec - t0.tv_sec < 5);
+	free(text);
+	fixture_close(&f);
+}
+
+static void
+exempt(void **state)
+{
+	static const char *const ranges4[] = { "192.0.2.0/28", "2001:db8::/48", "198.51.100.7/32",
+		"2001:db8:ffff::1/128" };
+	static const struct {
+		const char *text;
+		bool want;
+	} cases[] = {
+		{ "192.0.2.3", true },
+		{ "::ffff:192.0.2.3", true },
+		{ "192.0.2.16", false },
+		{ "192.0.2.0/28", true },
+		{ "192.0.2.0/29", true },
+		{ "192.0.2.0/24", false }, /* the key stands for more than the range has */
+		{ "198.51.100.7", true },
+		{ "198.51.100.7/32", true },
+		{ "198.51.100.7/31", false },
+		{ "2001:db8:0:1::/64", true },
+		{ "2001:db8:1::/64", false },
+		{ "2001:db8::/32", false },
+		{ "2001:db8:ffff::1", true },
+		{ "2001:db8:ffff::/64", false },
+		{ "192.0.2.3/", false },
+		{ "192.0.2.3/033", false },
+		{ "192.0.2.3/33", false },
+		{ "192.0.2.3/28x", false },
+		{ "x", false },
+		{ "", false },
+	};
+	struct fixture f;
+	struct policy_ref p;
+	(void)state;
+
+	fixture_open(&f, "limits: {api: {rates: 3/min}}\n", 0);
+	assert_true(policy_current(f.seg.policy, &p));
+	assert_false(address_exempt(&p, "192.0.2.3", 9));
+	answers_exempt(&f, ranges4, 4);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		if (address_exempt(&p, cases[i].text, strlen(cases[i].text)) != cases[i].want)
+			fail_msg("%s: expected %d", cases[i].text, cases[i].want);
+	fixture_close(&f);
+}
+
 int
 main(void)
 {
@@ -194,6 +483,12 @@ main(void)
 		cmocka_unit_test(prefixes),
 		cmocka_unit_test(against_libc),
 		cmocka_unit_test(ranges),
+		cmocka_unit_test(x_forwarded_for),
+		cmocka_unit_test(forwarded),
+		cmocka_unit_test(both_headers),
+		cmocka_unit_test(client_address_use),
+		cmocka_unit_test(long_headers),
+		cmocka_unit_test(exempt),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
