@@ -415,7 +415,7 @@ check_costs(struct loader *l)
 			const struct claim_model *cl = &c->routes[i].claims[k];
 			const struct limit_model *m = &c->limits[cl->limit];
 
-			if ((m->flags & LIMIT_LEASES) != 0 && cl->cost > 1)
+			if (m->counted == COUNTED_LEASES && cl->cost > 1)
 				report_add(&l->r, cl->mark,
 				    "found a cost of %llu of the limit \"%s\", expected 1: it is "
 				    "of leases",
