@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "queue.h"
 
 #define SECOND_NS INT64_C(1000000000)
 #define HEAD_BYTES 4096u
@@ -245,6 +246,7 @@ keeper_advance(struct keeper *k, uint64_t ns)
 
 	atomic_fetch_add_explicit(&h->test_offset_ns, (int64_t)ns, memory_order_relaxed);
 	atomic_fetch_add_explicit(&h->clock_generation, 1, memory_order_release);
+	queue_wake_all(&k->seg);
 }
 
 /* ---- policy ---- */
@@ -342,6 +344,7 @@ keeper_publish(struct keeper *k)
 		}
 	}
 	k->pending = 0;
+	queue_wake_all(&k->seg);
 }
 
 void

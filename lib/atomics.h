@@ -52,4 +52,12 @@ word_count(word_t *w, uint64_t n)
 	(void)atomic_fetch_add_explicit(w, n, memory_order_relaxed);
 }
 
+/* An event for those who sleep on the word: who sees it sees what was written before. */
+static inline void
+word_ring(word_t *w)
+{
+	STEP("count", w);
+	(void)atomic_fetch_add_explicit(w, 1, memory_order_acq_rel);
+}
+
 #endif

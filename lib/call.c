@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "atomics.h"
+#include "queue.h"
 #include "slot.h"
 
 #define NS_S INT64_C(1000000000)
@@ -171,15 +172,61 @@ look_item(struct call *c, struct item *it, bool *refused)
 
 /* ---- denying ---- */
 
-static void
-count_denied(struct call *c, const struct item *it)
+void
+call_denied(const struct call *c, const struct item *it)
 {
-	if (!c->charge)
-		return;
 	if (it->at.slot == NO_SLOT)
 		word_count(&c->seg->limits[it->limit_id].denied_nokey, 1);
 	else
 		word_count(&segment_slot(c->seg, it->at.slot)[SLOT_DENIED], DENIED_ONE);
+}
+
+static void
+count_denied(const struct call *c, const struct item *it)
+{
+	if (c->charge && !c->queued)
+		call_denied(c, it);
+}
+
+void
+call_after(const struct call *c, const struct item *it, unsigned n)
+{
+	uint64_t gap = 0;
+
+	for (unsigned i = 0; i < it->rules.nrates; i++) {
+		uint64_t ns = rate_spread(&it->rules.rates[i], it->cost * 256);
+
+		gap = ns > gap ? ns : gap;
+	}
+	for (unsigned i = it->first; i < c->d->nrates && c->d->rates[i].claim == it->index; i++) {
+		ration_rate_t *out = &c->d->rates[i];
+		int64_t now = c->ctx.unix_ns, at;
+
+		at = out->retry_at * NS_S > now ? out->retry_at * NS_S : now;
+		at = (at + (int64_t)(gap * n) + NS_S - 1) / NS_S;
+		if (out->kind == RATION_CONCURRENT)
+			out->retry_at = RATION_NEVER;
+		else if (out->retry_at != RATION_NEVER)
+			out->retry_at = at > c->d->now ? at : c->d->now + 1;
+		out->reason = RATION_R_QUEUE;
+	}
+}
+
+/* A limit with a strict queue: who waits goes before this call. */
+static bool
+queue_first(struct call *c, const struct item *it)
+{
+	unsigned n;
+
+	if ((it->limit.flags & LIMIT_STRICT) == 0 || c->queued || it->cost == 0 ||
+	    it->at.slot == NO_SLOT || it->rules.mode != MODE_ENFORCE || it->force)
+		return false;
+	n = queue_waiting(c->seg, it->at.slot, it->at.birth,
+	    clock_monotonic(&c->handle->clock) / UINT64_C(1000000));
+	if (n == 0)
+		return false;
+	call_after(c, it, n);
+	return true;
 }
 
 /* Each claim that refuses is counted, at most once. */
@@ -361,6 +408,14 @@ add_item(struct call *c, struct item *it)
 	return no_room(c, it);
 }
 
+bool
+call_slot(struct call *c, struct item *it)
+{
+	if (it->at.slot == NO_SLOT && add_item(c, it) == 0)
+		call_use(c, it);
+	return it->at.slot != NO_SLOT;
+}
+
 /* ---- the call ---- */
 
 /* Mode observe: would it have denied?  Then the item is admitted uncharged. */
@@ -527,6 +582,7 @@ attempt(struct call *c, int *result)
 		if (s != STEP_ON)
 			return s;
 		denied |= refused && !observed(c, it);
+		denied |= queue_first(c, it);
 	}
 	if (!policy_intact(&c->policy))
 		return STEP_RETRY;
@@ -595,6 +651,7 @@ call_begin(struct call *c, ration_t *r, bool charge, ration_decision_t *d)
 	c->n = 0;
 	c->charge = charge;
 	c->precise = false;
+	c->queued = false;
 	c->ctx.seg = seg;
 	c->ctx.policy = &c->policy;
 	c->ctx.writable = true;

@@ -50,6 +50,7 @@ struct call {
 	size_t n;
 	bool charge; /* false: peek */
 	bool precise;
+	bool queued;    /* asks in its turn: no queue goes before it, its denials are not counted */
 	uint64_t ahead; /* for ctx.ahead */
 	struct item items[RATION_CLAIMS_MAX];
 	ration_decision_t own; /* if the caller wants none */
@@ -68,6 +69,15 @@ struct item *call_claim(struct call *c, const char *limit, size_t limit_len, uin
     const void *key, size_t key_len, uint64_t cost);
 /* Decide. */
 int call_run(struct call *c);
+
+/* ---- for who waits (wait.c) ---- */
+
+/* The item's key gets a slot, if it has none.  False: no room. */
+bool call_slot(struct call *c, struct item *it);
+/* Others wait for the item's key: its rates refuse it until n of them have had as much. */
+void call_after(const struct call *c, const struct item *it, unsigned n);
+/* Count a denial of an item. */
+void call_denied(const struct call *c, const struct item *it);
 
 /* Point the call's context at an item's slot. */
 void call_use(struct call *c, const struct item *it);

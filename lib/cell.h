@@ -89,6 +89,22 @@ void cell_report(const struct cell_ctx *x, const struct rate_def *r, const struc
  */
 void cell_retry(const struct cell_ctx *x, unsigned cell, const struct rate_def *r,
     const struct look *l, uint64_t cost, ration_rate_t *out);
+/* The same to the ns of shared time, for who waits; UINT64_MAX: never, or at a release. */
+uint64_t cell_fits(const struct cell_ctx *x, unsigned cell, const struct rate_def *r,
+    const struct look *l, uint64_t cost);
+/*
+ * Units spread evenly over a rate's window: ns that so many 1/256 units take.  0: they are not
+ * limited in time.
+ */
+uint64_t rate_spread(const struct rate_def *r, uint64_t units256);
+/*
+ * The same of a sliding rate of which half is used, after cost was charged: a window gives units
+ * back in sixteen portions, and the last of them late, so who is paced by its length alone
+ * stands still for W/15 in the end.  The least gap between calls of this cost so that what is left
+ * lasts until each portion comes.
+ */
+uint64_t cell_spread(const struct cell_ctx *x, unsigned cell, const struct rate_def *r,
+    const struct look *l, uint64_t cost);
 /* A key without a slot: nothing used. */
 void look_empty(const struct cell_ctx *x, const struct rate_def *r, struct look *l);
 

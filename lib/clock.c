@@ -26,33 +26,40 @@ read_ns(clockid_t id)
 	return (int64_t)t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
-/*
- * This time namespace's BOOTTIME minus the initial one's: from
- * /proc/self/timens_offsets; 0 without one.  Only open, read, close: it is also
- * called in a forked child.
- */
+/* "NAME seconds nanoseconds" in text; 0 without it. */
 static int64_t
-namespace_offset(void)
+offset_of(const char *text, const char *name)
 {
-	char text[256], *p;
-	ssize_t n;
+	char *p = strstr(text, name);
 	long long s, ns;
-	int fd = open("/proc/self/timens_offsets", O_RDONLY | O_CLOEXEC);
 
-	if (fd == -1)
-		return 0;
-	n = read(fd, text, sizeof(text) - 1);
-	(void)close(fd);
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	p = strstr(text, "boottime");
 	if (p == NULL)
 		return 0;
-	p += strlen("boottime");
+	p += strlen(name);
 	s = strtoll(p, &p, 10);
 	ns = strtoll(p, NULL, 10);
 	return (int64_t)(s * 1000000000LL + ns);
+}
+
+/*
+ * This time namespace's clocks minus the initial one's: from /proc/self/timens_offsets; 0
+ * without one.  Only open, read, close: it is also called in a forked child.
+ */
+static void
+namespace_offsets(struct clock *c)
+{
+	char text[256] = "";
+	ssize_t n;
+	int fd = open("/proc/self/timens_offsets", O_RDONLY | O_CLOEXEC);
+
+	if (fd != -1) {
+		n = read(fd, text, sizeof(text) - 1);
+		text[n > 0 ? n : 0] = '\0';
+		(void)close(fd);
+	}
+	atomic_store_explicit(&c->namespace_ns, offset_of(text, "boottime"), memory_order_relaxed);
+	atomic_store_explicit(
+	    &c->namespace_mono_ns, offset_of(text, "monotonic"), memory_order_relaxed);
 }
 
 /*
@@ -91,7 +98,7 @@ clock_init(struct clock *c)
 void
 clock_forked(struct clock *c)
 {
-	atomic_store_explicit(&c->namespace_ns, namespace_offset(), memory_order_relaxed);
+	namespace_offsets(c);
 	refresh(c);
 }
 
@@ -140,6 +147,18 @@ clock_precise(struct clock *c, const struct policy_head *p)
 	return shifted(
 	    read_ns(CLOCK_BOOTTIME) - atomic_load_explicit(&c->namespace_ns, memory_order_relaxed),
 	    p);
+}
+
+uint64_t
+clock_monotonic(struct clock *c)
+{
+	int64_t ns;
+
+	if (c->fake != NULL)
+		return c->fake(c->fake_arg);
+	ns = read_ns(CLOCK_MONOTONIC) -
+	    atomic_load_explicit(&c->namespace_mono_ns, memory_order_relaxed);
+	return ns > 0 ? (uint64_t)ns : 0;
 }
 
 int64_t

@@ -20,11 +20,12 @@
 #include "policy.h"
 
 struct clock {
-	_Atomic int64_t offset_ns;    /* BOOTTIME (initial namespace) - coarse monotonic */
-	_Atomic int64_t real_ns;      /* real time - BOOTTIME (initial namespace) */
-	_Atomic uint64_t seen_ns;     /* coarse monotonic at the last look */
-	_Atomic int64_t namespace_ns; /* this namespace's BOOTTIME - the initial one's */
-	_Atomic uint32_t steps;       /* suspends and clock steps noticed */
+	_Atomic int64_t offset_ns;         /* BOOTTIME (initial namespace) - coarse monotonic */
+	_Atomic int64_t real_ns;           /* real time - BOOTTIME (initial namespace) */
+	_Atomic uint64_t seen_ns;          /* coarse monotonic at the last look */
+	_Atomic int64_t namespace_ns;      /* this namespace's BOOTTIME - the initial one's */
+	_Atomic int64_t namespace_mono_ns; /* the same of MONOTONIC */
+	_Atomic uint32_t steps;            /* suspends and clock steps noticed */
 	/* Tests own the time: when set (clock_fake()), both readings come from it. */
 	uint64_t (*fake)(void *arg);
 	void *fake_arg;
@@ -38,6 +39,11 @@ void clock_fake(struct clock *c, uint64_t (*fake)(void *arg), void *arg);
 void clock_forked(struct clock *c);
 /* Shared time. */
 uint64_t clock_precise(struct clock *c, const struct policy_head *p);
+/*
+ * CLOCK_MONOTONIC of the initial time namespace, for those who wait: it goes on evenly whatever
+ * happens to the test clock, and timers run on it.  Plus namespace_mono_ns it is the caller's.
+ */
+uint64_t clock_monotonic(struct clock *c);
 /* Unix time, ns, of a shared time. */
 int64_t clock_unix(const struct policy_head *p, uint64_t shared_ns);
 

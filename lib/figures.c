@@ -8,6 +8,9 @@
 #include "call.h"
 #include "words.h"
 
+/* No window is longer; what takes more (a bucket's burst) need not be told apart. */
+#define SPREAD_MAX_NS (UINT64_C(62) * 86400 * 1000000000)
+
 static int64_t
 ceil_s(int64_t ns)
 {
@@ -52,34 +55,98 @@ cell_report(const struct cell_ctx *x, const struct rate_def *r, const struct loo
 		out->reset_at = (int64_t)(l->edge_ns / (uint64_t)NS_S);
 }
 
+/* Units of sub-window j; of a sliding cell. */
+static uint64_t
+sub_units(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, const struct look *l,
+    uint64_t j)
+{
+	uint64_t w = word_load(ring_word(x, cell, j));
+
+	return (w & ~(NARROW_MAX | NARROW_SEAL)) ==
+		NARROW_TAG((uint64_t)l->conv, tick_of(j * r->sub_ns))
+	    ? NARROW_UNITS(w)
+	    : 0;
+}
+
 /* Sub-window by sub-window, oldest first, until enough has expired. */
 static uint64_t
 retry_sliding(const struct cell_ctx *x, unsigned cell, const struct rate_def *r,
     const struct look *l, uint64_t need)
 {
-	uint64_t got = 0, c = l->conv, e = l->epoch;
+	uint64_t got = 0, e = l->epoch;
 
 	for (uint64_t k = RING_WORDS - 1; x->slot != NULL && k > 0; k--) {
-		uint64_t j, w;
-
 		if (k > e)
 			continue;
-		j = e - k;
-		w = word_load(ring_word(x, cell, j));
-		if ((w & ~(NARROW_MAX | NARROW_SEAL)) == NARROW_TAG(c, tick_of(j * r->sub_ns)))
-			got += NARROW_UNITS(w);
+		got += sub_units(x, cell, r, l, e - k);
 		if (got >= need)
-			return (j + RING_WORDS) * r->sub_ns;
+			return (e - k + RING_WORDS) * r->sub_ns;
 	}
 	return (e + RING_WORDS) * r->sub_ns;
+}
+
+uint64_t
+cell_fits(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, const struct look *l,
+    uint64_t cost)
+{
+	uint64_t ahead;
+
+	if (cost > r->units || r->kind == RATION_CONCURRENT)
+		return UINT64_MAX;
+	if (l->used <= r->units - cost)
+		return x->now_ns;
+	switch (r->kind) {
+	case RATION_SLIDING:
+		return retry_sliding(x, cell, r, l, l->used - (r->units - cost));
+	case RATION_BUCKET:
+		/* tat + cost p - burst p, rounded up */
+		ahead = (r->units - cost) * r->period16;
+		return l->units > ahead ? (l->units - ahead + 15) / 16 : x->now_ns;
+	default:
+		return x->now_ns + (l->edge_ns - (uint64_t)x->unix_ns);
+	}
+}
+
+uint64_t
+rate_spread(const struct rate_def *r, uint64_t units256)
+{
+	uint64_t units = r->kind == RATION_BUCKET ? r->rate_units : r->units;
+	unsigned __int128 ns;
+
+	if (r->units == RATION_UNLIMITED || units == 0 || r->kind == RATION_CONCURRENT ||
+	    r->kind == RATION_COUNT_ONLY)
+		return 0;
+	ns = (unsigned __int128)r->window_ns * units256 / 256 / units;
+	return ns > SPREAD_MAX_NS ? SPREAD_MAX_NS : (uint64_t)ns;
+}
+
+uint64_t
+cell_spread(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, const struct look *l,
+    uint64_t cost)
+{
+	uint64_t used = l->used + cost, have, gap = 0, e = l->epoch;
+
+	if (r->kind != RATION_SLIDING || x->slot == NULL || used <= r->units / 2 || used > r->units)
+		return 0;
+	have = r->units - used + cost; /* until the next portion, the next call's included */
+	for (uint64_t k = RING_WORDS; k-- > 0;) {
+		uint64_t units = k > e ? 0 : sub_units(x, cell, r, l, e - k), at, ns;
+
+		if (units == 0)
+			continue;
+		at = (e - k + RING_WORDS) * r->sub_ns;
+		ns = at > x->now_ns ? at - x->now_ns : 0;
+		ns = (uint64_t)((unsigned __int128)ns * cost / have);
+		gap = ns > gap ? ns : gap;
+		have += units;
+	}
+	return gap;
 }
 
 void
 cell_retry(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, const struct look *l,
     uint64_t cost, ration_rate_t *out)
 {
-	uint64_t ahead;
-
 	if (cost > r->units) {
 		out->retry_at = RATION_NEVER;
 		out->reason = r->units == 0 ? RATION_R_ZERO : RATION_R_COST;
@@ -87,14 +154,8 @@ cell_retry(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, co
 	}
 	switch (r->kind) {
 	case RATION_SLIDING:
-		out->retry_at =
-		    shared_to_s(x, retry_sliding(x, cell, r, l, l->used - (r->units - cost)));
-		break;
 	case RATION_BUCKET:
-		/* tat + cost p - burst p, rounded up */
-		ahead = (r->units - cost) * r->period16;
-		out->retry_at =
-		    shared_to_s(x, l->units > ahead ? (l->units - ahead + 15) / 16 : x->now_ns);
+		out->retry_at = shared_to_s(x, cell_fits(x, cell, r, l, cost));
 		break;
 	case RATION_CONCURRENT:
 		out->retry_at = RATION_NEVER;

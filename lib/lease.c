@@ -71,18 +71,11 @@ ration_decision_lease(
 	return RATION_EINVAL;
 }
 
-int
-ration_lease_wait(ration_t *r, const char *limit, const void *key, size_t len, uint64_t ttl_ms,
-    unsigned flags, const struct timespec *deadline, ration_lease_t *lease, ration_decision_t *d)
+void
+lease_waited(const struct segment *seg, uint64_t slot, uint64_t birth, uint64_t now_ns)
 {
-	(void)r;
-	(void)limit;
-	(void)key;
-	(void)len;
-	(void)ttl_ms;
-	(void)flags;
-	(void)deadline;
-	(void)lease;
-	(void)d;
-	return RATION_EINVAL;
+	(void)seg;
+	(void)slot;
+	(void)birth;
+	(void)now_ns;
 }

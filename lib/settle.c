@@ -12,6 +12,7 @@
 
 #include "atomics.h"
 #include "call.h"
+#include "queue.h"
 #include "slot.h"
 
 /* ---- receipts ---- */
@@ -74,9 +75,14 @@ refund_begin(ration_t *r, const ration_decision_t *d, struct policy_ref *p, stru
 static int
 refund_one(struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units)
 {
+	int e;
+
 	x->slot = segment_slot(x->seg, rc->slot);
 	x->birth = rc->birth;
-	return cell_refund(x, rc, units, false);
+	e = cell_refund(x, rc, units, false);
+	if (e == 0)
+		queue_wake(x->seg, rc->slot, rc->birth);
+	return e;
 }
 
 int

@@ -4,6 +4,7 @@
 
 #include "atomics.h"
 #include "cell.h"
+#include "queue.h"
 #include "table.h"
 
 bool
@@ -137,5 +138,8 @@ view_reset(const struct segment *seg, uint64_t slot, uint64_t birth, uint64_t no
 			cell_convert(&x, i, &rules.rates[i], true) == LOOK_GONE))
 			return RATION_ESTALE;
 	}
-	return policy_intact(&p) ? 0 : RATION_EBUSY;
+	if (!policy_intact(&p))
+		return RATION_EBUSY;
+	queue_wake(seg, slot, birth);
+	return 0;
 }

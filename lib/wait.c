@@ -1,0 +1,636 @@
+/*
+ * wait.c - waiting for one's turn: blocking, or as a booking that an event loop comes back with.
+ *
+ * Both are the same step, again and again: look where we stand in the key's queue (queue.h),
+ * ask if we may, else work out when to look again.  A step never blocks.  ration_wait() sleeps
+ * between two of them on the queue's bell; ration_book() hands the time to the caller.
+ *
+ * Sleeping is never relied upon: whoever is woken for nothing, too early or too late, looks
+ * again.  There is at least a millisecond between two steps but one, so a scribbled queue or
+ * somebody who rings for fun costs no processor.  And a second at most before the next one of
+ * who could go: dead holders of leases, for one, are only found by asking.
+ */
+#include "ration.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "atomics.h"
+#include "call.h"
+#include "lease.h"
+#include "queue.h"
+#include "slot.h"
+
+#define MS UINT64_C(1000000)
+#define NAP_NS (QUEUE_NAP_MS * MS)
+#define NO_DEADLINE UINT64_MAX
+#define WAIT_ON 2 /* of a step: not a verdict; look again at at_ns */
+/* Bookings behind one another come so much apart, to find each other gone. */
+#define BOOKED_STEP_NS MS
+
+struct waiter {
+	ration_t *r;
+	const char *limit;
+	const void *key;
+	size_t len;
+	uint64_t cost;
+	unsigned flags;
+	enum queue_state state; /* PLACE_WAITS: we sleep; PLACE_BOOKED: others do */
+	uint64_t deadline_ns;   /* as all times here CLOCK_MONOTONIC of the initial namespace */
+	bool once;              /* the deadline is past: one try, as a plain call */
+	ration_lease_t *lease;  /* NULL: units are waited for */
+	uint64_t ttl_ms;
+	ration_booking_t *b;
+	ration_decision_t *d; /* NULL: not wanted */
+	struct call c;
+	/* by the last step */
+	struct queue q;
+	bool has_queue;
+	uint32_t bell;
+	uint64_t now_ns;
+	uint64_t at_ns;
+	uint64_t pace_old, pace_mine; /* the pace before and since we took it; 0: not taken */
+	unsigned before;              /* how many wait before us */
+};
+
+static uint64_t
+to_ms(uint64_t ns)
+{
+	return (ns + MS - 1) / MS;
+}
+
+static uint64_t
+now_ms(const struct waiter *w)
+{
+	return w->now_ns / MS;
+}
+
+static struct item *
+item_of(struct waiter *w)
+{
+	return &w->c.items[0];
+}
+
+/* ---- asking ---- */
+
+/* The answer, nothing charged. */
+static int
+peek(struct waiter *w)
+{
+	int v;
+
+	w->c.charge = false;
+	v = call_run(&w->c);
+	w->c.charge = true;
+	return v;
+}
+
+static int
+ask(struct waiter *w)
+{
+	if (w->lease != NULL)
+		return ration_lease(w->r, w->limit, w->key, w->len, w->ttl_ms, w->lease, w->c.d);
+	return call_run(&w->c);
+}
+
+/* Denied, but a lease may be released at any time. */
+static bool
+awaits_release(const struct waiter *w)
+{
+	return w->c.d->kind == RATION_CONCURRENT || w->c.d->reason == RATION_R_RELEASE;
+}
+
+/* After a denial: when it would fit, by all rates, to the ns.  UINT64_MAX: never. */
+static uint64_t
+fits_at(struct waiter *w)
+{
+	struct item *it = item_of(w);
+	const ration_decision_t *d = w->c.d;
+	uint64_t at = w->c.ctx.now_ns, s;
+
+	if (awaits_release(w))
+		return w->now_ns + NAP_NS;
+	if (d->retry_at == RATION_NEVER)
+		return UINT64_MAX;
+	call_use(&w->c, it);
+	for (unsigned i = 0; i < it->rules.nrates; i++) {
+		uint64_t t = cell_fits(&w->c.ctx, i, &it->rules.rates[i], &it->looks[i], it->cost);
+
+		at = t > at ? t : at;
+	}
+	/* Where an override ends before that, only the second is known. */
+	s = (uint64_t)d->retry_at * UINT64_C(1000000000) - (uint64_t)w->c.ctx.unix_ns;
+	if (d->retry_at * INT64_C(1000000000) <= w->c.ctx.unix_ns)
+		s = 0;
+	if (at == UINT64_MAX || at - w->c.ctx.now_ns > s ||
+	    at - w->c.ctx.now_ns + UINT64_C(1000000000) < s)
+		return w->now_ns + s;
+	return w->now_ns + (at - w->c.ctx.now_ns);
+}
+
+/* It would fit, but it is not our turn. */
+static void
+deny_fitting(struct waiter *w)
+{
+	call_after(&w->c, item_of(w), w->before + 1);
+	decision_finish(w->c.d, RATION_DENIED, &w->c);
+}
+
+/* Denied without having asked, with the figures of now. */
+static int
+deny_unasked(struct waiter *w)
+{
+	int v = peek(w);
+
+	if (v == RATION_ADMITTED) {
+		deny_fitting(w);
+		v = RATION_DENIED;
+	}
+	if (v == RATION_DENIED && w->once)
+		call_denied(&w->c, item_of(w));
+	return v;
+}
+
+/* ---- tickets ---- */
+
+static void
+forget(struct waiter *w)
+{
+	w->b->queue = 0;
+	w->b->ticket = 0;
+}
+
+static void
+leave(struct waiter *w)
+{
+	if (w->b->queue != 0 && w->has_queue && w->q.number == w->b->queue - 1)
+		queue_leave(&w->q, w->b->ticket, w->now_ns / MS);
+	forget(w);
+}
+
+/* The key's queue; one is claimed where we need it.  0 or RATION_EQUEUE. */
+static int
+need_queue(struct waiter *w)
+{
+	const struct found *at = &item_of(w)->at;
+
+	if (!w->has_queue)
+		w->has_queue = queue_claim(w->c.seg, at->slot, at->birth, now_ms(w), &w->q);
+	return w->has_queue ? 0 : RATION_EQUEUE;
+}
+
+/* To the end of the queue.  0 or RATION_EQUEUE. */
+static int
+take_ticket(struct waiter *w, uint64_t at_ns)
+{
+	if (need_queue(w) != 0 ||
+	    !queue_take(&w->q, w->state, to_ms(at_ns), now_ms(w), &w->b->ticket))
+		return RATION_EQUEUE;
+	w->b->queue = w->q.number + 1;
+	w->b->slot = (uint32_t)item_of(w)->at.slot;
+	w->b->birth = (uint32_t)item_of(w)->at.birth;
+	w->b->segment = w->c.seg->head->id;
+	return 0;
+}
+
+/* Where the key is now, and its queue, if it has one.  A ticket of another is void. */
+static void
+locate(struct waiter *w)
+{
+	struct item *it = item_of(w);
+	const struct segment *seg = w->c.seg;
+	struct queue old;
+
+	w->has_queue = policy_current(seg->policy, &w->c.policy) &&
+	    table_find_named(seg, &w->c.policy, &it->id, &it->at) &&
+	    queue_find(seg, it->at.slot, it->at.birth, &w->q);
+	if (w->b->queue == 0 ||
+	    (w->has_queue && w->q.number == w->b->queue - 1 && w->b->segment == seg->head->id))
+		return;
+	if (w->b->segment == seg->head->id && queue_number(seg, w->b->queue - 1, &old))
+		queue_leave(&old, w->b->ticket, now_ms(w));
+	forget(w);
+}
+
+/* ---- pace ---- */
+
+/* How long so many 1/256 units take, spread.  0: this limit has no pace. */
+static uint64_t
+gap_ns(const struct item *it, uint64_t units256)
+{
+	uint64_t gap = 0;
+
+	if (it->rules.mode != MODE_ENFORCE)
+		return 0;
+	for (unsigned i = 0; i < it->rules.nrates; i++) {
+		uint64_t ns = rate_spread(&it->rules.rates[i], units256);
+
+		gap = ns > gap ? ns : gap;
+	}
+	return gap;
+}
+
+/*
+ * RATION_SPREAD, before asking: is it time?  Then the pace is taken.  0: ask; WAIT_ON: at at_ns;
+ * or what the peek said.
+ */
+static int
+take_pace(struct waiter *w)
+{
+	struct item *it = item_of(w);
+	uint64_t last, units, gap, next;
+	int v = peek(w), e;
+
+	if (v != RATION_ADMITTED)
+		return v;
+	if (gap_ns(it, it->cost * 256) == 0 || (w->c.d->flags & RATION_F_EXEMPT) != 0 ||
+	    !call_slot(&w->c, it))
+		return 0;
+	e = need_queue(w);
+	for (unsigned tries = 0; e == 0 && tries < 8; tries++) {
+		if (pace_last(&w->q, w->now_ns, &last, &units, &w->pace_old)) {
+			gap = gap_ns(it, units);
+			/* A pace longer than two windows is not of this limit. */
+			next = gap > 2 * gap_ns(it, RATION_UNLIMITED) ? 0 : last + gap;
+			if (next > w->now_ns) {
+				w->at_ns = next;
+				return WAIT_ON;
+			}
+		}
+		if (pace_set(&w->q, w->pace_old, w->now_ns, it->cost * 256, &w->pace_mine)) {
+			pace_keep(
+			    &w->q, to_ms(w->now_ns + gap_ns(it, it->cost * 256)) + QUEUE_NAP_MS);
+			return 0;
+		}
+	}
+	w->at_ns = w->now_ns + MS;
+	return e != 0 ? e : WAIT_ON;
+}
+
+/* Admitted: the next one later than by the window's length alone, so that the gaps stay even. */
+static void
+stretch_pace(struct waiter *w)
+{
+	struct item *it = item_of(w);
+	uint64_t gap = gap_ns(it, it->cost * 256), most = gap, units256, ignored;
+
+	call_use(&w->c, it);
+	for (unsigned i = 0; i < it->rules.nrates; i++) {
+		uint64_t ns =
+		    cell_spread(&w->c.ctx, i, &it->rules.rates[i], &it->looks[i], it->cost);
+
+		most = ns > most ? ns : most;
+	}
+	if (most > gap + gap / 5) /* others have used it: that need not be spread */
+		most = gap + gap / 5;
+	if (gap == 0 || most == gap)
+		return;
+	units256 = (uint64_t)((unsigned __int128)it->cost * 256 * most / gap);
+	if (pace_set(&w->q, w->pace_mine, w->now_ns, units256, &ignored))
+		pace_keep(&w->q, to_ms(w->now_ns + most) + QUEUE_NAP_MS);
+}
+
+/* ---- a step ---- */
+
+/* Sleep until at_ns, at most for a nap if we sleep ourselves; the others know when we are back. */
+static int
+wait_until(struct waiter *w, uint64_t at_ns)
+{
+	if (w->state == PLACE_WAITS && at_ns > w->now_ns + NAP_NS)
+		at_ns = w->now_ns + NAP_NS;
+	w->at_ns = at_ns;
+	if (w->b->queue != 0)
+		queue_expect(&w->q, w->b->ticket, w->state, to_ms(at_ns), now_ms(w));
+	return WAIT_ON;
+}
+
+/* Asked, or known without asking, and denied. */
+static int
+denied(struct waiter *w)
+{
+	uint64_t at;
+	int e;
+
+	w->now_ns = clock_monotonic(&w->r->clock);
+	at = fits_at(w);
+	if (at == UINT64_MAX || w->once || (!awaits_release(w) && at > w->deadline_ns))
+		return RATION_DENIED;
+	if (item_of(w)->at.slot == NO_SLOT) /* nowhere to queue; an override's end, mostly */
+		return wait_until(w, at);
+	if (w->b->queue != 0)
+		return wait_until(w, at);
+	e = take_ticket(w, w->now_ns);
+	if (e != 0)
+		return e;
+	/* A release before this rang for nobody. */
+	return wait_until(w, awaits_release(w) ? w->now_ns : at);
+}
+
+/* It is time for nobody else: ask. */
+static int
+ask_now(struct waiter *w)
+{
+	bool paced = (w->flags & RATION_SPREAD) != 0 && w->lease == NULL;
+	int v = 0, e;
+
+	w->pace_mine = 0;
+	if (paced) {
+		v = take_pace(w);
+		if (v == WAIT_ON) {
+			uint64_t at = w->at_ns;
+
+			if (w->once || at > w->deadline_ns)
+				return deny_unasked(w);
+			if (w->b->queue == 0 && (e = take_ticket(w, w->now_ns)) != 0)
+				return e;
+			if (w->state == PLACE_BOOKED && (e = deny_unasked(w)) != RATION_DENIED)
+				return e;
+			return wait_until(w, at);
+		}
+		if (v < 0)
+			return v;
+	}
+	if (w->lease != NULL && w->has_queue && w->b->queue != 0)
+		lease_waited(w->c.seg, item_of(w)->at.slot, item_of(w)->at.birth, w->c.ctx.now_ns);
+	if (v == 0)
+		v = ask(w);
+	else
+		v = RATION_DENIED; /* the peek has said so */
+	if (v == RATION_ADMITTED && w->pace_mine != 0)
+		stretch_pace(w);
+	else if (w->pace_mine != 0)
+		pace_undo(&w->q, w->pace_mine, w->pace_old);
+	return v == RATION_DENIED ? denied(w) : v;
+}
+
+/* Others go before us. */
+static int
+sleep_behind(struct waiter *w, const struct queue_ahead *a)
+{
+	uint64_t at, step = BOOKED_STEP_NS, gap;
+	int v;
+
+	w->before = a->n;
+	if (w->state == PLACE_WAITS) {
+		w->at_ns = a->due_ms * MS;
+		return WAIT_ON;
+	}
+	/* No bell reaches a booking: when will those before have gone, and there be units? */
+	v = peek(w);
+	if (v < 0)
+		return v;
+	at = v == RATION_DENIED ? fits_at(w) : w->now_ns;
+	if (at == UINT64_MAX)
+		return RATION_DENIED;
+	if (v == RATION_ADMITTED)
+		deny_fitting(w);
+	gap = (w->flags & RATION_SPREAD) != 0 ? gap_ns(item_of(w), w->cost * 256) : 0;
+	if (gap > step)
+		step = gap;
+	if (at < a->turn_ms * MS)
+		at = a->turn_ms * MS;
+	return wait_until(w, at + step * a->n);
+}
+
+/* The end of the queue, if it is worth waiting. */
+static int
+queue_up(struct waiter *w)
+{
+	struct queue_ahead a;
+	int v = peek(w), e;
+
+	if (v < 0)
+		return v;
+	if (v == RATION_ADMITTED && w->c.d->nrates == 0)
+		return ask(w); /* nothing is asked of him, nobody takes anything from others */
+	if (v == RATION_DENIED) {
+		uint64_t at = fits_at(w);
+
+		if (at == UINT64_MAX || (!awaits_release(w) && at > w->deadline_ns))
+			return RATION_DENIED;
+	}
+	e = take_ticket(w, w->now_ns);
+	if (e != 0)
+		return e;
+	switch (queue_step(&w->q, w->b->ticket, now_ms(w), &a)) {
+	case QUEUE_ASK:
+		return ask_now(w);
+	case QUEUE_SLEEP:
+		return sleep_behind(w, &a);
+	default:
+		if (w->c.d->verdict == RATION_ADMITTED)
+			deny_fitting(w);
+		return wait_until(w, w->now_ns + MS);
+	}
+}
+
+/* One look at the queue, one call at most.  A verdict, an error, or WAIT_ON. */
+static int
+wait_step(struct waiter *w)
+{
+	struct queue_ahead a;
+	int e = call_begin(&w->c, w->r, true, w->d);
+
+	if (e != 0)
+		return e;
+	(void)call_claim(&w->c, w->limit, strlen(w->limit), NO_ID, w->key, w->len, w->cost);
+	w->c.queued = !w->once;
+	w->before = 0;
+	w->now_ns = clock_monotonic(&w->r->clock);
+	locate(w);
+	if (w->has_queue)
+		w->bell = queue_bell(&w->q);
+	if (w->b->queue != 0)
+		switch (queue_step(&w->q, w->b->ticket, now_ms(w), &a)) {
+		case QUEUE_ASK:
+			return ask_now(w);
+		case QUEUE_SLEEP:
+			return sleep_behind(w, &a);
+		default:
+			forget(w);
+		}
+	if (!w->once && w->has_queue && queue_running(&w->q, now_ms(w)) > 0)
+		return queue_up(w);
+	return ask_now(w);
+}
+
+/* The end of it, whatever it was. */
+static int
+wait_over(struct waiter *w, int v)
+{
+	leave(w);
+	w->b->at_ns = 0;
+	if (v == RATION_DENIED && !w->once && w->lease == NULL)
+		call_denied(&w->c, item_of(w));
+	return v;
+}
+
+/* ---- sleeping ---- */
+
+static void
+sleep_ns(uint64_t ns)
+{
+	const struct timespec t = { .tv_sec = (time_t)(ns / 1000000000),
+		.tv_nsec = (long)(ns % 1000000000) };
+
+	(void)nanosleep(&t, NULL);
+}
+
+/* Until at_ns, the deadline or the bell. */
+static void
+wait_sleep(struct waiter *w)
+{
+	uint64_t until = w->at_ns < w->deadline_ns ? w->at_ns : w->deadline_ns;
+	uint64_t now = clock_monotonic(&w->r->clock);
+	int64_t mine = atomic_load_explicit(&w->r->clock.namespace_mono_ns, memory_order_relaxed);
+
+	if (until <= now)
+		return;
+	if (w->r->clock.fake != NULL)
+		sleep_ns(MS); /* whose clock it is moves it meanwhile */
+	else if (w->b->queue != 0)
+		queue_sleep(&w->q, w->b->ticket, w->bell, until + (uint64_t)mine);
+	else
+		sleep_ns(until - now < NAP_NS ? until - now : NAP_NS);
+}
+
+static int
+wait_on(struct waiter *w)
+{
+	uint64_t last = 0;
+
+	for (;;) {
+		int v = wait_step(w);
+
+		if (v != WAIT_ON)
+			return wait_over(w, v);
+		if (clock_monotonic(&w->r->clock) >= w->deadline_ns)
+			return wait_over(w, deny_unasked(w));
+		wait_sleep(w);
+		if (w->now_ns - last < MS)
+			sleep_ns(MS);
+		last = w->now_ns;
+	}
+}
+
+/* ---- public ---- */
+
+static int
+waiter_init(struct waiter *w, ration_t *r, const char *limit, const void *key, size_t len,
+    uint64_t cost, unsigned flags, ration_decision_t *d)
+{
+	if (r == NULL || limit == NULL || key == NULL || (flags & ~RATION_SPREAD) != 0 ||
+	    (d != NULL && d->size != sizeof(*d)))
+		return RATION_EINVAL;
+	if (len == 0 || len > RATION_KEY_MAX)
+		return RATION_EKEY;
+	if (cost > RATION_COST_MAX)
+		return RATION_ECOST;
+	w->r = r;
+	w->limit = limit;
+	w->key = key;
+	w->len = len;
+	w->cost = cost;
+	w->flags = flags;
+	w->state = PLACE_WAITS;
+	w->deadline_ns = NO_DEADLINE;
+	w->once = false;
+	w->lease = NULL;
+	w->ttl_ms = 0;
+	w->d = d;
+	w->now_ns = w->at_ns = 0;
+	return 0;
+}
+
+static int
+waiter_deadline(struct waiter *w, const struct timespec *t)
+{
+	int64_t ns;
+
+	if (t == NULL)
+		return 0;
+	if (t->tv_nsec < 0 || t->tv_nsec >= 1000000000)
+		return RATION_EINVAL;
+	if (t->tv_sec > INT64_MAX / 2000000000) /* the end of time */
+		return 0;
+	ns = t->tv_sec < 0 ? 0 : (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+	ns -= atomic_load_explicit(&w->r->clock.namespace_mono_ns, memory_order_relaxed);
+	w->deadline_ns = ns > 0 ? (uint64_t)ns : 0;
+	w->once = clock_monotonic(&w->r->clock) >= w->deadline_ns;
+	return 0;
+}
+
+int
+ration_wait(ration_t *r, const char *limit, const void *key, size_t len, uint64_t cost,
+    unsigned flags, const struct timespec *deadline, ration_decision_t *d)
+{
+	ration_booking_t b = { .size = sizeof(b) };
+	struct waiter w;
+	int e = waiter_init(&w, r, limit, key, len, cost, flags, d);
+
+	if (e == 0)
+		e = waiter_deadline(&w, deadline);
+	if (e != 0)
+		return e;
+	w.b = &b;
+	return wait_on(&w);
+}
+
+int
+ration_lease_wait(ration_t *r, const char *limit, const void *key, size_t len, uint64_t ttl_ms,
+    unsigned flags, const struct timespec *deadline, ration_lease_t *lease, ration_decision_t *d)
+{
+	ration_booking_t b = { .size = sizeof(b) };
+	struct waiter w;
+	int e = lease == NULL ? RATION_EINVAL : waiter_init(&w, r, limit, key, len, 1, flags, d);
+
+	if (e == 0)
+		e = waiter_deadline(&w, deadline);
+	if (e != 0)
+		return e;
+	w.b = &b;
+	w.lease = lease;
+	w.ttl_ms = ttl_ms;
+	return wait_on(&w);
+}
+
+int
+ration_book(ration_t *r, const char *limit, const void *key, size_t len, uint64_t cost,
+    unsigned flags, ration_booking_t *b, ration_decision_t *d)
+{
+	struct waiter w;
+	int e = b == NULL || b->size != sizeof(*b)
+	    ? RATION_EINVAL
+	    : waiter_init(&w, r, limit, key, len, cost, flags, d);
+	int v;
+
+	if (e != 0)
+		return e;
+	w.b = b;
+	w.state = PLACE_BOOKED;
+	v = wait_step(&w);
+	if (v != WAIT_ON)
+		return wait_over(&w, v);
+	b->at_ns = w.at_ns +
+	    (uint64_t)atomic_load_explicit(&r->clock.namespace_mono_ns, memory_order_relaxed);
+	return RATION_DENIED;
+}
+
+int
+ration_cancel(ration_t *r, ration_booking_t *b)
+{
+	const struct segment *seg;
+	struct queue q;
+
+	if (r == NULL || b == NULL || b->size != sizeof(*b))
+		return RATION_EINVAL;
+	seg = handle_current(r);
+	if (b->queue != 0 && seg != NULL && b->segment == seg->head->id &&
+	    queue_number(seg, b->queue - 1, &q))
+		queue_leave(&q, b->ticket, clock_monotonic(&r->clock) / MS);
+	b->queue = 0;
+	b->ticket = 0;
+	b->at_ns = 0;
+	return 0;
+}
