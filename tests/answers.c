@@ -1,10 +1,8 @@
 #include "answers.h"
 
 #include <err.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "address.h"
 #include "policy.h"
 
 /* What is appended to an area. */
@@ -120,48 +118,4 @@ answers_rename(struct fixture *f, uint32_t limit_id, const void *name, uint16_t 
 	l->name = put_string(&w, name, len);
 	l->name_len = len;
 	finish(a, &w);
-}
-
-/* After what the area has; returns the offset. */
-static uint64_t
-put_ranges(struct policy_area *a, const struct policy_ref *p, const char *const *ranges, uint32_t n)
-{
-	uint64_t at = (a->bytes + 7) / 8 * 8;
-	struct cidr_def *out = (struct cidr_def *)(void *)((char *)a + at);
-
-	if (at + n * sizeof(*out) > p->area_bytes)
-		errx(1, "the area is too small for the test's ranges");
-	for (uint32_t i = 0; i < n; i++) {
-		const char *slash = strchr(ranges[i], '/');
-		struct address address;
-
-		if (slash == NULL ||
-		    !address_parse(ranges[i], (size_t)(slash - ranges[i]), &address))
-			errx(1, "%s", ranges[i]);
-		memset(&out[i], 0, sizeof(out[i]));
-		memcpy(out[i].address, address.bytes, sizeof(out[i].address));
-		out[i].bits = (uint8_t)(atoi(slash + 1) + (address_is_v4(&address) ? 96 : 0));
-	}
-	a->bytes = at + n * sizeof(*out);
-	return at;
-}
-
-void
-answers_proxies(struct fixture *f, const char *const *ranges, uint32_t n)
-{
-	struct policy_ref p;
-	struct policy_area *a = area_of(f, &p);
-
-	a->proxies = put_ranges(a, &p, ranges, n);
-	a->nproxies = n;
-}
-
-void
-answers_exempt(struct fixture *f, const char *const *ranges, uint32_t n)
-{
-	struct policy_ref p;
-	struct policy_area *a = area_of(f, &p);
-
-	a->exempts = put_ranges(a, &p, ranges, n);
-	a->nexempt = n;
 }

@@ -1,7 +1,6 @@
 /*
- * answers.h - answers, proxies and exempt ranges of a policy, put into a fixture's area by hand:
- * what the library makes of them is tested without the reader of policy files, and with
- * texts that it would refuse.
+ * answers.h - answers of a policy, put into a fixture's area by hand: with any texts, also those
+ * that the reader of policy files would refuse.
  */
 #ifndef TESTS_ANSWERS_H
 #define TESTS_ANSWERS_H
@@ -25,9 +24,5 @@ struct text_answer {
 void answers_set(struct fixture *f, const struct text_answer *answers, uint32_t n);
 /* Write other bytes over a limit's name, for as long as the policy is in force. */
 void answers_rename(struct fixture *f, uint32_t limit_id, const void *name, uint16_t len);
-
-/* "10.0.0.0/8" and such as the policy's proxies, or its exempt ranges. */
-void answers_proxies(struct fixture *f, const char *const *ranges, uint32_t n);
-void answers_exempt(struct fixture *f, const char *const *ranges, uint32_t n);
 
 #endif

@@ -11,7 +11,6 @@
 #include <cmocka.h>
 
 #include "address.h"
-#include "answers.h"
 #include "fixture.h"
 
 static const char *
@@ -189,13 +188,13 @@ ranges(void **state)
 
 /* ---- behind proxies ---- */
 
-static const char *const proxies[] = { "127.0.0.1/32", "10.0.0.0/8", "fd00::/8", "::1/128" };
-
 static void
 open_proxies(struct fixture *f)
 {
-	fixture_open(f, "limits: {api: {rates: 3/min}}\n", 0);
-	answers_proxies(f, proxies, 4);
+	fixture_open(f,
+	    "proxies: [127.0.0.1, 10.0.0.0/8, \"fd00::/8\", \"::1\"]\n"
+	    "limits: {api: {rates: 3/min}}\n",
+	    0);
 }
 
 static const char *
@@ -433,8 +432,6 @@ long_headers(void **state)
 static void
 exempt(void **state)
 {
-	static const char *const ranges4[] = { "192.0.2.0/28", "2001:db8::/48", "198.51.100.7/32",
-		"2001:db8:ffff::1/128" };
 	static const struct {
 		const char *text;
 		bool want;
@@ -467,7 +464,10 @@ exempt(void **state)
 	fixture_open(&f, "limits: {api: {rates: 3/min}}\n", 0);
 	assert_true(policy_current(f.seg.policy, &p));
 	assert_false(address_exempt(&p, "192.0.2.3", 9));
-	answers_exempt(&f, ranges4, 4);
+	fixture_policy(&f,
+	    "exempt: {addresses: [192.0.2.0/28, \"2001:db8::/48\", 198.51.100.7, "
+	    "\"2001:db8:ffff::1\"]}\nlimits: {api: {rates: 3/min}}\n");
+	assert_true(policy_current(f.seg.policy, &p));
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		if (address_exempt(&p, cases[i].text, strlen(cases[i].text)) != cases[i].want)
 			fail_msg("%s: expected %d", cases[i].text, cases[i].want);

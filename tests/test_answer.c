@@ -98,35 +98,24 @@ denied_for(struct fixture *f, const char *limit, uint32_t seconds)
 static void
 mivicall(void **state)
 {
-	static const struct text_answer answers[] = {
-		{ .headers = X3,
-		    .reset = RESET_RETRY,
-		    .show = "api",
-		    .show_s = 60,
-		    .body = "{\"error\":\"rate_limit_exceeded\",\"message\":\"${title} exceeded "
-			    "${units} req/${per}. Retry in ${retry_after} seconds.\","
-			    "\"retryAfter\":${retry_after}}" },
-		{ .limit = "api", .title = "API key" },
-		{ .limit = "per-ip", .title = "IP address" },
-	};
+	static const char yaml[] =
+	    "defaults: {answer: api}\n"
+	    "answers:\n"
+	    "  api:\n"
+	    "    reset: retry\n"
+	    "    show: {limit: api, window: minute}\n"
+	    "    body: '{\"error\":\"rate_limit_exceeded\",\"message\":\"${title} exceeded "
+	    "${units} req/${per}. Retry in ${retry_after} seconds.\","
+	    "\"retryAfter\":${retry_after}}'\n"
+	    "limits:\n"
+	    "  api: {rates: [300/min, 30/s], title: API key}\n"
+	    "  per-ip: {rates: 100/min, title: IP address}\n"
+	    "  webhooks: {rates: unlimited}\n";
 	struct fixture f;
-	struct text_answer all[3];
 	ration_decision_t d;
 	(void)state;
 
-	memcpy(all, answers, sizeof(all));
-	for (unsigned i = 1; i < 3; i++) {
-		const char *limit = all[i].limit, *title = all[i].title;
-
-		all[i] = all[0];
-		all[i].limit = limit;
-		all[i].title = title;
-	}
-	fixture_open(&f,
-	    "limits: {api: {rates: [300/min, 30/s]}, per-ip: {rates: 100/min}, "
-	    "webhooks: {rates: unlimited}}\n",
-	    0);
-	answers_set(&f, all, 3);
+	fixture_open(&f, yaml, 0);
 
 	d = take(&f, "api", 1);
 	assert_int_equal(ration_http_status(f.r, &d), 200);
@@ -173,18 +162,21 @@ mivicall(void **state)
 static void
 oxenty(void **state)
 {
-	static const struct text_answer answers[] = {
-		{ .headers = X3,
-		    .body = "{\"statusCode\":${status},\"error\":\"TOO_MANY_REQUESTS\",\"message\":"
-			    "\"Rate limit exceeded. Try again in ${retry_after} seconds.\","
-			    "\"retryAfter\":${retry_after}}" },
-	};
+	static const char yaml[] =
+	    "answers:\n"
+	    "  default:\n"
+	    "    body: '{\"statusCode\":${status},\"error\":\"TOO_MANY_REQUESTS\",\"message\":"
+	    "\"Rate limit exceeded. Try again in ${retry_after} seconds.\","
+	    "\"retryAfter\":${retry_after}}'\n"
+	    "    body-never: '{\"statusCode\":${status},\"error\":\"TOO_MANY_REQUESTS\","
+	    "\"message\":\"All ${title} are open.\",\"retryAfter\":${retry_after}}'\n"
+	    "limits: {requests: {rates: 40/min}, messages: {rates: 480/day}, sessions: {rates: 1 "
+	    "concurrent}}\n";
 	struct fixture f;
 	ration_decision_t d;
 	(void)state;
 
-	fixture_open(&f, "limits: {requests: {rates: 40/min}, messages: {rates: 480/day}}\n", 0);
-	answers_set(&f, answers, 1);
+	fixture_open(&f, yaml, 0);
 	(void)take(&f, "requests", 40);
 	d = denied_for(&f, "requests", 45);
 	assert_int_equal(ration_http_status(f.r, &d), 429);
@@ -206,21 +198,22 @@ oxenty(void **state)
 static void
 fluxiq(void **state)
 {
-	static const struct text_answer answers[] = {
-		{ .headers = X3,
-		    .reset = RESET_WINDOW,
-		    .body = "{\"success\":false,\"error\":{\"code\":\"RATE_LIMITED\",\"message\":"
-			    "\"Limite de requisicoes excedido\",\"details\":\"Aguarde "
-			    "${retry_after} segundos antes de fazer novas requisicoes\"},"
-			    "\"meta\":{\"request_id\":\"${field.request_id}\"}}" },
-	};
+	static const char yaml[] =
+	    "answers:\n"
+	    "  default:\n"
+	    "    headers: [x-ratelimit, retry-after]\n"
+	    "    reset: window\n"
+	    "    body: '{\"success\":false,\"error\":{\"code\":\"RATE_LIMITED\",\"message\":"
+	    "\"Limite de requisicoes excedido\",\"details\":\"Aguarde ${retry_after} segundos "
+	    "antes de fazer novas requisicoes\"},\"meta\":{\"request_id\":"
+	    "\"${field.request_id}\"}}'\n"
+	    "limits: {boletos.post: {rates: 100/min fixed}}\n";
 	static const ration_attr_t id = { sizeof(id), "request_id", "req_abc123def456", 16 };
 	struct fixture f;
 	ration_decision_t d;
 	(void)state;
 
-	fixture_open(&f, "limits: {boletos.post: {rates: 100/min fixed}}\n", 0);
-	answers_set(&f, answers, 1);
+	fixture_open(&f, yaml, 0);
 	atomic_fetch_add(&f.now, 15 * S); /* 45 s before the boundary */
 	d = take(&f, "boletos.post", 100);
 	assert_string_equal(headers(f.r, &d),
@@ -241,31 +234,28 @@ fluxiq(void **state)
 static void
 ai_empire(void **state)
 {
-	static const struct text_answer answers[] = {
-		{ .headers = X3 | ANSWER_WINDOW,
-		    .reset = RESET_RETRY,
-		    .body = "{\"error\":\"rate_limit_exceeded\",\"message\":\"API burst limit "
-			    "reached (${rate})\",\"retry_after_seconds\":${retry_after},"
-			    "\"docs_url\":\"https://docs.example/limits\"}" },
-		{ .limit = "llm.tokens",
-		    .headers = X3,
-		    .body =
-			"{\"error\":\"quota_paused\",\"message\":\"${plan}: ${used} of ${units} "
-			"used, paused until ${retry_at.date}\",\"resumes\":"
-			"\"${retry_at.iso}\",\"level\":${level}}" },
-	};
+	static const char yaml[] =
+	    "plans: [starter, growth]\n"
+	    "defaults: {timezone: Europe/Madrid, plan: growth}\n"
+	    "answers:\n"
+	    "  default:\n"
+	    "    headers: [x-ratelimit-window, retry-after]\n"
+	    "    reset: retry\n"
+	    "    body: '{\"error\":\"rate_limit_exceeded\",\"message\":\"API burst limit reached "
+	    "(${rate})\",\"retry_after_seconds\":${retry_after},"
+	    "\"docs_url\":\"https://docs.example/limits\"}'\n"
+	    "  paused:\n"
+	    "    body: '{\"error\":\"quota_paused\",\"message\":\"${plan}: ${used} of ${units} "
+	    "used, paused until ${retry_at.date}\",\"resumes\":\"${retry_at.iso}\","
+	    "\"level\":${level}}'\n"
+	    "limits:\n"
+	    "  api.get: {per: minute, plans: [60, 300]}\n"
+	    "  llm.tokens: {per: month, plans: [500k, 2.5M], answer: paused}\n";
 	struct fixture f;
 	ration_decision_t d = RATION_DECISION_INIT;
 	(void)state;
 
-	fixture_open(&f,
-	    "plans: [starter, growth]\n"
-	    "defaults: {timezone: Europe/Madrid, plan: growth}\n"
-	    "limits:\n"
-	    "  api.get: {per: minute, plans: [60, 300]}\n"
-	    "  llm.tokens: {per: month, plans: [500k, 2.5M]}\n",
-	    0);
-	answers_set(&f, answers, 2);
+	fixture_open(&f, yaml, 0);
 	d = take(&f, "api.get", 1);
 	assert_string_equal(headers(f.r, &d),
 	    text("X-RateLimit-Limit: 300\nX-RateLimit-Remaining: 299\nX-RateLimit-Reset: %lld\n"
@@ -293,17 +283,17 @@ ai_empire(void **state)
 static void
 apviso(void **state)
 {
-	static const struct text_answer answers[] = {
-		{ .headers = X3,
-		    .body = "{\"error\":\"rate_limit_exceeded\",\"message\":\"Too many requests. "
-			    "Please retry after the reset time.\",\"retryAfter\":${retry_after}}" },
-	};
+	static const char yaml[] =
+	    "answers:\n"
+	    "  default:\n"
+	    "    body: '{\"error\":\"rate_limit_exceeded\",\"message\":\"Too many requests. "
+	    "Please retry after the reset time.\",\"retryAfter\":${retry_after}}'\n"
+	    "limits: {api: {rates: 120/min fixed}}\n";
 	struct fixture f;
 	ration_decision_t d;
 	(void)state;
 
-	fixture_open(&f, "limits: {api: {rates: 120/min fixed}}\n", 0);
-	answers_set(&f, answers, 1);
+	fixture_open(&f, yaml, 0);
 	atomic_fetch_add(&f.now, 14 * S + S / 2); /* Retry-After is rounded up */
 	(void)take(&f, "api", 120);
 	d = denied_for(&f, "api", 46);
@@ -325,20 +315,19 @@ apviso(void **state)
 static void
 ietf(void **state)
 {
-	static const struct text_answer answers[] = {
-		{ .headers = ANSWER_IETF | ANSWER_RETRY | ANSWER_PROBLEM,
-		    .show = "api",
-		    .show_s = 60 },
-		{ .limit = "plain", .headers = ANSWER_IETF | ANSWER_PROBLEM },
-	};
+	static const char yaml[] =
+	    "answers:\n"
+	    "  default: {headers: [ietf, retry-after], show: {limit: api, window: minute}, "
+	    "body: problem}\n"
+	    "  bare: {headers: [ietf]}\n"
+	    "limits:\n"
+	    "  api: {rates: [300/min, 30/s]}\n"
+	    "  plain: {rates: [10/month, 5/day, 2/15min], answer: bare}\n";
 	struct fixture f;
 	ration_decision_t d;
 	(void)state;
 
-	fixture_open(&f,
-	    "limits: {api: {rates: [300/min, 30/s]}, plain: {rates: [10/month, 5/day, 2/15min]}}\n",
-	    0);
-	answers_set(&f, answers, 2);
+	fixture_open(&f, yaml, 0);
 	d = take(&f, "api", 13);
 	for (unsigned i = 0; i < d.nrates; i++)
 		if (d.rates[i].window_ns == 60 * S)
