@@ -1,436 +1,559 @@
 /*
  * api-server.c - an HTTP service whose workers share their rate limits.
  *
- * Read it from handle() on, and copy what you need.  Several processes listen
- * on one port (SO_REUSEPORT: the kernel spreads the connections over them), and
- * each asks libration before it does its work.  They exchange nothing: the
- * counts lie in shared memory, so a limit of 300 a minute is 300 whichever
- * worker answers, and still is while rationd is away.
+ * Read it from handle() on, and copy what you need.  Several processes answer on one port
+ * (workers.c), and each asks libration before it does its work.  They exchange nothing: the
+ * counts lie in shared memory, so a limit of 300 a minute is 300 whichever worker answers, and
+ * still is while rationd is away.
  *
- * Who is limited: the API key (X-Api-Key, or Authorization: Bearer), else the
- * caller's address.  What a service of yours does besides:
- *   - check that the API key exists before it is counted, or everybody makes
- *     up a fresh key for each request; count unknown ones on their address;
- *   - take the address from X-Forwarded-For only if a proxy of yours set it.
+ * What is limited, by which key, and what a denial looks like stands in the policy file
+ * (mivicall.yaml), not here: this source serves five different APIs.  It knows who asks, that is
+ * all: the API key, if there is such a key, and the client's address.  Made-up endpoints and
+ * answers come from a data file (mivicall.json, see data.h), where yours has a database.
  *
  * It needs the public header and pkg-config alone (tests/test_install.sh builds
  * it so, against an installed tree):
- *	cc api-server.c -o api-server $(pkg-config --cflags --libs ration libevent)
+ *	cc api-server.c data.c workers.c -o api-server \
+ *	    $(pkg-config --cflags --libs ration libevent jansson)
  *
  * Copyright (c) 2026 The Ration authors.  ISC licence, see LICENSE.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <limits.h>
-#include <netinet/in.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <event2/buffer.h>
-#include <event2/event.h>
 #include <event2/http.h>
+#include <event2/keyvalq_struct.h>
 
 #include <ration.h>
 
-#define WORKERS_MAX 64
+#include "data.h"
+#include "workers.h"
 
-struct options {
-	uint16_t port;
-	unsigned workers;
-	const char *instance; /* of rationd; NULL: $RATION_INSTANCE or "default" */
-	const char *limit;    /* name of the limit in the policy */
-};
+#ifndef EXAMPLES
+#define EXAMPLES "examples" /* where NAME.json is */
+#endif
 
 struct worker {
-	const struct options *options;
+	const char *instance; /* of rationd; NULL: $RATION_INSTANCE or "default" */
+	const struct data *data;
 	unsigned index;
-	pid_t pid;
-	int listener;
-	time_t started;   /* CLOCK_MONOTONIC, s */
 	ration_t *ration; /* NULL: not open yet */
 	int logged;       /* the error that was logged last; 0: none */
-	struct event_base *base;
+};
+
+struct request {
+	struct worker *worker;
+	struct evhttp_request *http;
+	char method[8];
+	const char *path;
+	const char *account;    /* whose API key it is; NULL: no such key */
+	const json_t *endpoint; /* NULL: there is none */
+	json_t *vars;           /* what an answer may tell, by name */
+	json_t *input;          /* the body, if it is JSON */
+	ration_decision_t d;
+	ration_lease_t lease; /* what the route took; given back at the end unless it is kept */
 };
 
 /* ---- Answers ---- */
 
-static void __attribute__((format(printf, 3, 4)))
-header(struct evhttp_request *req, const char *name, const char *fmt, ...)
-{
-	char value[64];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(value, sizeof(value), fmt, ap);
-	va_end(ap);
-	evhttp_add_header(evhttp_request_get_output_headers(req), name, value);
-}
-
-static void __attribute__((format(printf, 4, 5)))
-answer(struct evhttp_request *req, int code, const char *phrase, const char *fmt, ...)
-{
-	struct evbuffer *body = evbuffer_new();
-	va_list ap;
-
-	if (body) {
-		va_start(ap, fmt);
-		evbuffer_add_vprintf(body, fmt, ap);
-		va_end(ap);
-	}
-	header(req, "Content-Type", "application/json");
-	evhttp_send_reply(req, code, phrase, body);
-	if (body)
-		evbuffer_free(body);
-}
-
-/* A limit that is unlimited or switched off has no figures to show. */
 static void
-rate_headers(struct evhttp_request *req, const ration_decision_t *d)
+header(struct request *rq, const char *name, const char *value)
 {
-	if (d->nrates == 0 || d->limit_units == RATION_UNLIMITED)
-		return;
-	header(req, "X-RateLimit-Limit", "%" PRIu64, d->limit_units);
-	header(req, "X-RateLimit-Remaining", "%" PRIu64, d->remaining);
-	/* Of a denial: when the next request may come.  Else: when all has come back. */
-	if (d->verdict == RATION_DENIED && d->retry_at > 0)
-		header(req, "X-RateLimit-Reset", "%" PRId64, d->retry_at);
-	else
-		header(req, "X-RateLimit-Reset", "%" PRId64, d->reset_at);
+	evhttp_add_header(evhttp_request_get_output_headers(rq->http), name, value);
 }
 
-/* 429: what was exceeded, and when to come back. */
 static void
-answer_denied(struct evhttp_request *req, const char *key, const ration_decision_t *d)
+answer(struct request *rq, int status, const char *body)
 {
-	const char *who = strncmp(key, "key:", 4) == 0 ? "API key" : "IP address";
-	char rate[64] = "its limit";
-	char *slash;
-	int units;
+	struct evbuffer *out = evbuffer_new();
 
-	if (d->nrates > 0) /* "300/min" reads "300 req/min" */
-		ration_rate_text(&d->rates[0], rate, sizeof(rate));
-	slash = strchr(rate, '/');
-	units = slash ? (int)(slash - rate) : (int)strlen(rate);
-
-	if (d->retry_at == RATION_NEVER) {
-		answer(req, 429, "Too Many Requests",
-		    "{\"error\":\"rate_limit_exceeded\",\"message\":\"%s exceeded %.*s%s%s. "
-		    "Waiting does not help.\",\"retryAfter\":null}\n",
-		    who, units, rate, slash ? " req" : "", slash ? slash : "");
-		return;
-	}
-	header(req, "Retry-After", "%" PRIu32, d->retry_after);
-	answer(req, 429, "Too Many Requests",
-	    "{\"error\":\"rate_limit_exceeded\",\"message\":\"%s exceeded %.*s%s%s. "
-	    "Retry in %" PRIu32 " second%s.\",\"retryAfter\":%" PRIu32 "}\n",
-	    who, units, rate, slash ? " req" : "", slash ? slash : "", d->retry_after,
-	    d->retry_after == 1 ? "" : "s", d->retry_after);
+	if (out && body)
+		evbuffer_add(out, body, strlen(body));
+	if (!evhttp_find_header(evhttp_request_get_output_headers(rq->http), "Content-Type"))
+		header(rq, "Content-Type", "application/json");
+	/* libevent knows the words for the other statuses. */
+	evhttp_send_reply(rq->http, status, status == 429 ? "Too Many Requests" : NULL, out);
+	if (out)
+		evbuffer_free(out);
 }
 
-/* ---- One request ---- */
-
-/* Who is limited, as a key of at most size - 1 bytes.  False: it does not fit. */
-static bool
-key_of(struct evhttp_request *req, char *key, size_t size)
+static void
+answer_json(struct request *rq, int status, const json_t *body)
 {
-	const struct evkeyvalq *headers = evhttp_request_get_input_headers(req);
-	const char *api_key = evhttp_find_header(headers, "X-Api-Key");
-	const char *authorization = evhttp_find_header(headers, "Authorization");
-	char *address = NULL;
-	uint16_t port;
-	int len;
+	char *text = body ? data_fill(body, rq->vars) : NULL;
 
-	if ((!api_key || !*api_key) && authorization &&
-	    strncasecmp(authorization, "Bearer ", 7) == 0)
-		api_key = authorization + 7;
-	if (api_key && *api_key) {
-		len = snprintf(key, size, "key:%s", api_key);
-	} else {
-		evhttp_connection_get_peer(evhttp_request_get_connection(req), &address, &port);
-		len = snprintf(key, size, "ip:%s", address ? address : "unknown");
+	answer(rq, status, text);
+	free(text);
+}
+
+/* X-RateLimit-..., Retry-After: which, and what they mean, is policy. */
+static void
+limit_headers(struct request *rq)
+{
+	ration_header_t h = { .size = sizeof(h) };
+
+	for (unsigned i = 0; ration_http_header(rq->worker->ration, &rq->d, i, &h) == 1; i++)
+		header(rq, h.name, h.value);
+}
+
+/* 429: the body is the policy's, the request's id ours. */
+static void
+answer_denied(struct request *rq)
+{
+	const char *id = json_string_value(json_object_get(rq->vars, "request_id"));
+	const ration_attr_t field = { sizeof(field), "request_id", id, strlen(id) };
+	char body[4096];
+
+	limit_headers(rq);
+	if (ration_http_body(rq->worker->ration, &rq->d, &field, 1, body, sizeof(body)) < 0)
+		body[0] = '\0';
+	answer(rq, ration_http_status(rq->worker->ration, &rq->d), body);
+}
+
+/* The call could not be decided: what was asked was wrong, or there is nobody to ask. */
+static void
+answer_error(struct request *rq, int error)
+{
+	bool theirs = error == RATION_EINVAL || error == RATION_EKEY || error == RATION_ECOST;
+	json_t *body = json_pack("{s:s, s:s}", "error",
+	    theirs ? "bad_request" : "rate_limiter_unavailable", "message", ration_strerror(error));
+
+	answer_json(rq, theirs ? 400 : 503, body);
+	json_decref(body);
+}
+
+/* ---- Who asks ---- */
+
+/* The values of a header that may come several times, with ", " between them. */
+static const char *
+joined(struct request *rq, const char *name, char *buf, size_t size)
+{
+	struct evkeyvalq *headers = evhttp_request_get_input_headers(rq->http);
+	size_t n = 0;
+
+	for (struct evkeyval *h = headers->tqh_first; h && n < size; h = h->next.tqe_next) {
+		if (strcasecmp(h->key, name) == 0)
+			n += (size_t)snprintf(buf + n, size - n, "%s%s", n ? ", " : "", h->value);
 	}
-	return len > 0 && (size_t)len < size;
+	return n > 0 && n < size ? buf : NULL;
 }
 
 /*
- * Take one unit.  Opening is tried again with each request while it fails, for
- * that is cheap; then the handle lasts, also over restarts of rationd.  A service that
- * would rather serve without limits than not at all passes RATION_FAIL_OPEN.
+ * The address that asks.  Headers about it are believed only as far as the policy's `proxies`
+ * go: anybody may write one.
+ */
+static void
+client_address(struct request *rq, char *buf, size_t size)
+{
+	char forwarded[2048], x_forwarded_for[2048], *peer = NULL;
+	uint16_t port;
+
+	evhttp_connection_get_peer(evhttp_request_get_connection(rq->http), &peer, &port);
+	if (ration_client_address(rq->worker->ration, peer,
+		joined(rq, "X-Forwarded-For", x_forwarded_for, sizeof(x_forwarded_for)),
+		joined(rq, "Forwarded", forwarded, sizeof(forwarded)), buf, size) < 0)
+		snprintf(buf, size, "0.0.0.0");
+}
+
+/*
+ * The account of the API key.  One that does not exist is nobody's: were it counted, everybody
+ * could make up a fresh one for each request.
+ */
+static const char *
+account_of(struct request *rq)
+{
+	const struct evkeyvalq *headers = evhttp_request_get_input_headers(rq->http);
+	const char *key = evhttp_find_header(headers, "X-Api-Key");
+	const char *bearer = evhttp_find_header(headers, "Authorization");
+
+	if (!key && bearer && strncasecmp(bearer, "Bearer ", 7) == 0)
+		key = bearer + 7;
+	return key && *key ? data_account(rq->worker->data, key) : NULL;
+}
+
+/* ---- What it costs ---- */
+
+/* "bytes", "tokens FIELD" or "number FIELD": what the request says of it, see data.h. */
+static uint64_t
+amount(struct request *rq, const char *what)
+{
+	const json_t *field;
+	json_int_t n;
+
+	if (!what)
+		return 1;
+	if (strcmp(what, "bytes") == 0)
+		return evbuffer_get_length(evhttp_request_get_input_buffer(rq->http));
+	field = json_object_get(rq->input, what + 7);
+	n = strncmp(what, "tokens ", 7) == 0 ? (json_int_t)(json_string_length(field) + 3) / 4
+					     : json_integer_value(field);
+	return n > 0 ? (uint64_t)n : 1;
+}
+
+/* ---- Asking ---- */
+
+/*
+ * Take what the policy's route for this request takes.  Opening is tried again with each request
+ * while it fails, for that is cheap; then the handle lasts, also over restarts of rationd.
+ * A service that would rather serve without limits than not at all passes RATION_FAIL_OPEN.
  */
 static int
-take(struct worker *w, const char *key, ration_decision_t *d)
+take(struct request *rq)
 {
-	const char *limit = w->options->limit;
+	struct worker *w = rq->worker;
+	char ip[RATION_ADDRESS_MAX] = "";
+	ration_attr_t attrs[2];
+	uint64_t cost = amount(rq, json_string_value(json_object_get(rq->endpoint, "cost")));
 	int r = 0;
 
 	if (!w->ration)
-		r = ration_open(w->options->instance, 0, &w->ration);
-	if (r == 0)
-		r = ration_acquire(w->ration, limit, key, 1, d);
+		r = ration_open(w->instance, 0, &w->ration);
+	if (r == 0) {
+		client_address(rq, ip, sizeof(ip));
+		attrs[0] = (ration_attr_t) { sizeof(attrs[0]), "ip", ip, strlen(ip) };
+		if (rq->account)
+			attrs[1] = (ration_attr_t) { sizeof(attrs[1]), "key", rq->account,
+				strlen(rq->account) };
+		r = ration_route(
+		    w->ration, rq->method, rq->path, attrs, rq->account ? 2 : 1, cost, &rq->d);
+	}
+	json_object_set_new(rq->vars, "cost", json_integer((json_int_t)cost));
+	for (unsigned i = 0; r == RATION_ADMITTED && i < RATION_CLAIMS_MAX; i++) {
+		if (ration_decision_lease(w->ration, &rq->d, i, &rq->lease) == 0)
+			break;
+	}
 
 	if (r < 0 && r != w->logged) /* once, not with each request */
-		fprintf(stderr,
-		    "api-server: worker %u: limit %s cannot be asked, answering 503: %s\n",
-		    w->index, limit, ration_strerror(r));
+		fprintf(stderr, "api-server: worker %u: limits cannot be asked: %s\n", w->index,
+		    ration_strerror(r));
 	else if (r >= 0 && w->logged)
-		fprintf(stderr, "api-server: worker %u: limit %s answers again\n", w->index, limit);
+		fprintf(stderr, "api-server: worker %u: limits answer again\n", w->index);
 	w->logged = r < 0 ? r : 0;
 	return r;
 }
 
+/*
+ * ---- What an endpoint does besides ----
+ * Each returns 0, the status of an answer that is not the endpoint's, or a negative error.
+ * `what` is what the data file says.
+ */
+
+static const char *
+var(const struct request *rq, const char *name)
+{
+	const char *text = json_string_value(json_object_get(rq->vars, name));
+
+	return text ? text : "";
+}
+
+/* The work is done, and what it took is known: the estimate is made good. */
+static int
+settle(struct request *rq, const char *what)
+{
+	uint64_t used = amount(rq, what);
+	int e = ration_settle(rq->worker->ration, &rq->d, used);
+
+	json_object_set_new(rq->vars, "used", json_integer((json_int_t)used));
+	return e == RATION_ESTALE ? 0 : e; /* its window is over: nothing to make good */
+}
+
+static const char *
+new_id(struct request *rq, const char *prefix)
+{
+	char id[DATA_ID_MAX];
+
+	data_id(id, prefix);
+	json_object_set_new(rq->vars, "id", json_string(id));
+	return var(rq, "id");
+}
+
+/* The route took a lease; the session keeps it. */
+static int
+begin(struct request *rq, const char *what)
+{
+	(void)what;
+	if (!session_add(rq->worker->index, new_id(rq, "ses_"), rq->account, &rq->lease))
+		return 503;
+	rq->lease = (ration_lease_t) { 0 };
+	return 0;
+}
+
+static int
+finish(struct request *rq, const char *what)
+{
+	ration_lease_t lease;
+
+	(void)what;
+	if (!session_take(var(rq, "id"), rq->account, &lease))
+		return 404;
+	return ration_release(rq->worker->ration, &lease) == RATION_ESTALE ? 404 : 0;
+}
+
+/* A lease that lasts, by a name of ours, until somebody gives it back. */
+static int
+enrol(struct request *rq, const char *limit)
+{
+	const char *id = new_id(rq, "wh_");
+	ration_lease_t lease; /* not needed any more: it has a name */
+	int r = ration_lease_named(rq->worker->ration, limit, rq->account, strlen(rq->account), id,
+	    strlen(id), &lease, &rq->d);
+
+	return r == RATION_DENIED ? 429 : r == RATION_ADMITTED ? 0 : r;
+}
+
+static int
+withdraw(struct request *rq, const char *limit)
+{
+	const char *id = var(rq, "id");
+	int e = ration_release_named(
+	    rq->worker->ration, limit, rq->account, strlen(rq->account), id, strlen(id));
+
+	return e == RATION_ESTALE ? 404 : e;
+}
+
+/* An entitlement: a text that the policy has for the account. */
 static void
-handle(struct evhttp_request *req, void *arg)
+look_up(struct request *rq, const char *limit, char *buf, size_t size)
+{
+	int n =
+	    ration_value(rq->worker->ration, limit, rq->account, strlen(rq->account), buf, size);
+
+	if (n < 0 || (size_t)n >= size)
+		buf[0] = '\0';
+}
+
+static int
+show_value(struct request *rq, const char *limit)
+{
+	char value[64];
+
+	look_up(rq, limit, value, sizeof(value));
+	json_object_set_new(rq->vars, "value", json_string(value));
+	return 0;
+}
+
+static int
+cache_hint(struct request *rq, const char *limit)
+{
+	char value[64];
+
+	look_up(rq, limit, value, sizeof(value));
+	header(rq, "Cache-Control", value);
+	return 0;
+}
+
+/* Returns the status, or a negative error. */
+static int
+work(struct request *rq)
+{
+	static const struct {
+		const char *name; /* in the data file */
+		int (*does)(struct request *rq, const char *what);
+	} deeds[] = {
+		{ "settle", settle },
+		{ "begins", begin },
+		{ "ends", finish },
+		{ "register", enrol },
+		{ "remove", withdraw },
+		{ "value", show_value },
+		{ "cache", cache_hint },
+	};
+	const json_t *status = json_object_get(rq->endpoint, "status");
+
+	for (size_t i = 0; rq->account && i < sizeof(deeds) / sizeof(deeds[0]); i++) {
+		const char *what = json_string_value(json_object_get(rq->endpoint, deeds[i].name));
+		int r = what ? deeds[i].does(rq, what) : 0;
+
+		if (r != 0)
+			return r;
+	}
+	return status ? (int)json_integer_value(status) : 200;
+}
+
+/* ---- An answer that goes on ---- */
+
+struct stream {
+	ration_t *ration;
+	ration_lease_t lease; /* held until the client leaves, or this process dies */
+	struct evhttp_request *http;
+};
+
+static void
+on_leave(struct evhttp_connection *connection, void *arg)
+{
+	struct stream *s = arg;
+
+	(void)connection;
+	ration_release(s->ration, &s->lease);
+	evhttp_send_reply_end(s->http); /* it has no connection any more: only freed */
+	free(s);
+}
+
+static void
+answer_stream(struct request *rq, int status)
+{
+	struct evhttp_connection *connection = evhttp_request_get_connection(rq->http);
+	char *text = data_fill(json_object_get(rq->endpoint, "body"), rq->vars);
+	struct evbuffer *out = evbuffer_new();
+	struct stream *s = malloc(sizeof(*s));
+
+	if (s && out && text) {
+		*s = (struct stream) { rq->worker->ration, rq->lease, rq->http };
+		rq->lease = (ration_lease_t) { 0 }; /* kept */
+		evhttp_connection_set_timeout(connection, 24 * 3600);
+		evhttp_connection_set_closecb(connection, on_leave, s);
+		header(rq, "Content-Type", "application/json");
+		evhttp_send_reply_start(rq->http, status, NULL);
+		evbuffer_add_printf(out, "%s\n", text);
+		evhttp_send_reply_chunk(rq->http, out);
+	} else {
+		free(s);
+		answer(rq, 503, NULL);
+	}
+	if (out)
+		evbuffer_free(out);
+	free(text);
+}
+
+/* ---- One request ---- */
+
+/* It may be done: nobody's limit stands against it. */
+static void
+serve(struct request *rq)
+{
+	const struct data *data = rq->worker->data;
+	int status;
+
+	if (!rq->account && !json_is_true(json_object_get(rq->endpoint, "public"))) {
+		limit_headers(rq);
+		answer_json(rq, 401, data_body(data, "unauthorized"));
+		return;
+	}
+	status = rq->endpoint ? work(rq) : 404;
+	if (status < 0) {
+		answer_error(rq, status);
+	} else if (status == 429) {
+		answer_denied(rq);
+	} else {
+		limit_headers(rq);
+		if (status == 404)
+			answer_json(rq, 404, data_body(data, "not_found"));
+		else if (status == 503)
+			answer(rq, 503, NULL);
+		else if (json_is_true(json_object_get(rq->endpoint, "stream")))
+			answer_stream(rq, status);
+		else
+			answer_json(rq, status, json_object_get(rq->endpoint, "body"));
+	}
+}
+
+static const char *
+method_name(enum evhttp_cmd_type type)
+{
+	switch (type) {
+	case EVHTTP_REQ_GET:
+		return "GET";
+	case EVHTTP_REQ_HEAD:
+		return "HEAD";
+	case EVHTTP_REQ_POST:
+		return "POST";
+	case EVHTTP_REQ_PUT:
+		return "PUT";
+	case EVHTTP_REQ_PATCH:
+		return "PATCH";
+	case EVHTTP_REQ_DELETE:
+		return "DELETE";
+	default:
+		return "OTHER";
+	}
+}
+
+static void
+handle(struct evhttp_request *http, void *arg)
 {
 	struct worker *w = arg;
-	ration_decision_t d = RATION_DECISION_INIT;
-	char key[RATION_KEY_MAX + 1];
+	struct evbuffer *in = evhttp_request_get_input_buffer(http);
+	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(http));
+	struct request rq = { .worker = w, .http = http, .d = RATION_DECISION_INIT };
+	char id[DATA_ID_MAX], index[16];
 	int r;
 
-	header(req, "X-Worker", "%u", w->index);
-	if (!key_of(req, key, sizeof(key))) {
-		answer(req, 400, "Bad Request",
-		    "{\"error\":\"bad_key\",\"message\":\"The API key is longer than %u "
-		    "bytes.\"}\n",
-		    RATION_KEY_MAX - 4);
-		return;
-	}
-	r = take(w, key, &d);
-	if (r < 0) {
-		answer(req, 503, "Service Unavailable",
-		    "{\"error\":\"rate_limiter_unavailable\",\"message\":\"%s\"}\n",
-		    ration_strerror(r));
-		return;
-	}
-	rate_headers(req, &d);
-	if (r == RATION_DENIED) {
-		answer_denied(req, key, &d);
-		return;
-	}
-	/* The work itself would be done here. */
-	answer(req, 200, "OK", "{\"message\":\"hello\",\"worker\":%u}\n", w->index);
+	snprintf(rq.method, sizeof(rq.method), "%s", method_name(evhttp_request_get_command(http)));
+	snprintf(index, sizeof(index), "%u", w->index);
+	header(&rq, "X-Worker", index);
+	data_id(id, "req_");
+	rq.path = path && *path ? path : "/";
+	rq.vars = json_pack("{s:s, s:i}", "request_id", id, "worker", (int)w->index);
+	rq.account = account_of(&rq);
+	rq.endpoint = data_endpoint(w->data, rq.method, rq.path, rq.vars);
+	if (evbuffer_get_length(in) > 0 && evbuffer_get_length(in) < 64 * 1024)
+		rq.input = json_loadb(
+		    (const char *)evbuffer_pullup(in, -1), evbuffer_get_length(in), 0, NULL);
+
+	r = take(&rq);
+	if (r < 0)
+		answer_error(&rq, r);
+	else if (r == RATION_DENIED)
+		answer_denied(&rq);
+	else
+		serve(&rq);
+
+	if (rq.lease.word) /* of a route that limits how many requests are at work */
+		ration_release(w->ration, &rq.lease);
+	json_decref(rq.input);
+	json_decref(rq.vars);
 }
 
-/* ---- A worker ---- */
+/* ---- The program ---- */
 
-static void
-on_term(evutil_socket_t sig, short what, void *arg)
+/* A worker begins, in its own process. */
+static void *
+open_worker(unsigned index, void *arg)
 {
-	(void)sig;
-	(void)what;
-	event_base_loopexit(arg, NULL); /* after the requests at hand */
-}
+	struct worker *w = arg;
 
-/* Serve until SIGTERM.  Returns the exit status. */
-static int
-work(struct worker *w)
-{
-	struct event *term = NULL;
-	struct evhttp *http = NULL;
-	int status = 1;
-	int r = ration_open(w->options->instance, 0, &w->ration);
-
-	if (r < 0) { /* not a reason to leave: rationd may come */
-		fprintf(stderr, "api-server: worker %u: %s\n", w->index, ration_strerror(r));
+	w->logged = ration_open(w->instance, 0, &w->ration);
+	if (w->logged < 0) { /* not a reason to leave: rationd may come */
+		fprintf(stderr, "api-server: worker %u: %s\n", index, ration_strerror(w->logged));
 		w->ration = NULL;
-		w->logged = r;
 	}
-	w->base = event_base_new();
-	if (w->base) {
-		term = evsignal_new(w->base, SIGTERM, on_term, w->base);
-		http = evhttp_new(w->base);
-	}
-	if (!term || !http || event_add(term, NULL) != 0 ||
-	    evhttp_accept_socket(http, w->listener) != 0) {
-		fprintf(stderr, "api-server: worker %u: cannot start\n", w->index);
-		goto out;
-	}
-	evhttp_set_gencb(http, handle, w);
-	evhttp_set_timeout(http, 30);
-	evhttp_set_max_headers_size(http, 16 * 1024);
-	evhttp_set_max_body_size(http, 64 * 1024);
-	event_base_dispatch(w->base);
-	status = 0;
-out:
-	if (http)
-		evhttp_free(http);
-	if (term)
-		event_free(term);
-	if (w->base)
-		event_base_free(w->base);
-	ration_close(w->ration);
-	return status;
-}
-
-/* ---- The parent: it only supervises ---- */
-
-static time_t
-now_s(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
-}
-
-/*
- * A listening socket on the loopback address.  The first is bound alone and
- * shares its port only then, so that a service that already runs on the port
- * is an error, not a partner.  *port 0: any; filled in.
- */
-static int
-listen_on(uint16_t *port, bool first)
-{
-	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons(*port) };
-	socklen_t len = sizeof(sin);
-	const int on = 1;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0)
-		goto fail;
-	if (!first && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0)
-		goto fail;
-	if (bind(fd, (struct sockaddr *)&sin, sizeof(sin)) != 0)
-		goto fail;
-	if (first && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0)
-		goto fail;
-	if (listen(fd, SOMAXCONN) != 0 || getsockname(fd, (struct sockaddr *)&sin, &len) != 0)
-		goto fail;
-	*port = ntohs(sin.sin_port);
-	return fd;
-fail:
-	fprintf(stderr, "api-server: port %u: %s\n", *port, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return -1;
-}
-
-/* Start workers[i].  The parent keeps its socket: a successor takes it over as it is. */
-static bool
-start(struct worker *workers, unsigned i, unsigned n, const sigset_t *signals)
-{
-	pid_t parent = getpid();
-
-	workers[i].started = now_s();
-	workers[i].pid = fork();
-	if (workers[i].pid != 0) {
-		if (workers[i].pid < 0)
-			fprintf(stderr, "api-server: worker %u: fork: %s\n", i, strerror(errno));
-		return workers[i].pid > 0;
-	}
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
-	if (getppid() != parent) /* it died before that */
-		_exit(0);
-	signal(SIGINT, SIG_IGN); /* Ctrl-C reaches the parent too, which ends us */
-	signal(SIGPIPE, SIG_IGN);
-	sigprocmask(SIG_UNBLOCK, signals, NULL);
-	for (unsigned j = 0; j < n; j++) {
-		if (j != i)
-			close(workers[j].listener);
-	}
-	exit(work(&workers[i]));
-}
-
-/* Worker i ended by itself: say so, and start it again unless it ended at once. */
-static bool
-replace(struct worker *workers, unsigned i, unsigned n, int status, const sigset_t *signals)
-{
-	struct worker *w = &workers[i];
-	bool again = now_s() - w->started >= 1;
-
-	fprintf(stderr, "api-server: worker %u (pid %d) %s %d; %s\n", i, (int)w->pid,
-	    WIFSIGNALED(status) ? "was ended by signal" : "left with status",
-	    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-	    again ? "starting another" : "too soon after its start, giving up");
-	w->pid = 0;
-	return again && start(workers, i, n, signals);
-}
-
-/* Until SIGTERM or SIGINT.  Returns the exit status. */
-static int
-supervise(struct worker *workers, unsigned n, const sigset_t *signals)
-{
-	for (;;) {
-		int status, sig = sigwaitinfo(signals, NULL);
-		pid_t pid;
-
-		if (sig == SIGTERM || sig == SIGINT)
-			return 0;
-		while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-			for (unsigned i = 0; i < n; i++) {
-				if (workers[i].pid == pid &&
-				    !replace(workers, i, n, status, signals))
-					return 1;
-			}
-		}
-	}
+	w->index = index;
+	sessions_clear(index); /* of the worker before */
+	return w;
 }
 
 static void
-stop(const struct worker *workers, unsigned n)
+close_worker(void *opened)
 {
-	for (unsigned i = 0; i < n; i++) {
-		if (workers[i].pid > 0)
-			kill(workers[i].pid, SIGTERM);
-	}
-	while (wait(NULL) > 0 || errno == EINTR)
-		;
+	ration_close(((struct worker *)opened)->ration);
 }
 
-static int
-serve(struct options *o)
+static void
+ready(const struct workers *w)
 {
-	static struct worker workers[WORKERS_MAX];
-	sigset_t signals;
-	int status = 0;
-
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
-
-	for (unsigned i = 0; i < o->workers; i++) {
-		workers[i] = (struct worker) { .options = o, .index = i };
-		workers[i].listener = listen_on(&o->port, i == 0);
-		if (workers[i].listener < 0)
-			return 1;
-	}
-	for (unsigned i = 0; i < o->workers && status == 0; i++)
-		status = start(workers, i, o->workers, &signals) ? 0 : 1;
-	if (status == 0) {
-		/* From here on connections are taken. */
-		printf("api-server: http://127.0.0.1:%u, %u workers, limit %s\n", o->port,
-		    o->workers, o->limit);
-		fflush(stdout);
-		status = supervise(workers, o->workers, &signals);
-	}
-	stop(workers, o->workers);
-	return status;
+	printf("api-server: http://127.0.0.1:%u, %u workers, %s\n", w->port, w->n,
+	    data_name(((struct worker *)w->arg)->data));
+	fflush(stdout);
 }
-
-/* ---- Command line ---- */
 
 static void
 usage(FILE *out)
 {
-	fputs("usage: api-server [--port N] [--workers N] [--instance NAME] [--limit NAME]\n"
+	fputs("usage: api-server [--system NAME | --data FILE] [--port N] [--workers N]\n"
+	      "                  [--instance NAME]\n"
+	      "  --system NAME    serve " EXAMPLES "/NAME.json:\n"
+	      "                   hello (default), mivicall, oxenty, fluxiq, aiempire, apviso\n"
+	      "  --data FILE      serve that file\n"
 	      "  --port N         port on 127.0.0.1 (8080; 0: any, it is printed)\n"
 	      "  --workers N      processes that answer (4)\n"
 	      "  --instance NAME  instance of rationd ($RATION_INSTANCE, or default)\n"
-	      "  --limit NAME     limit of the policy that each request takes one unit of (api)\n"
 	      "  --help           this\n",
 	    out);
 }
@@ -456,29 +579,41 @@ int
 main(int argc, char **argv)
 {
 	static const struct option longopts[] = {
+		{ "system", required_argument, NULL, 's' },
+		{ "data", required_argument, NULL, 'd' },
 		{ "port", required_argument, NULL, 'p' },
 		{ "workers", required_argument, NULL, 'w' },
 		{ "instance", required_argument, NULL, 'i' },
-		{ "limit", required_argument, NULL, 'l' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct options o = { .port = 8080, .workers = 4, .limit = "api" };
+	struct worker worker = { 0 };
+	struct workers w = { .n = 4,
+		.port = 8080,
+		.arg = &worker,
+		.ready = ready,
+		.open = open_worker,
+		.handle = handle,
+		.close = close_worker };
+	char file[PATH_MAX] = EXAMPLES "/hello.json";
 	int c;
 
 	while ((c = getopt_long(argc, argv, "h", longopts, NULL)) != -1) {
 		switch (c) {
+		case 's':
+			snprintf(file, sizeof(file), "%s/%s.json", EXAMPLES, optarg);
+			break;
+		case 'd':
+			snprintf(file, sizeof(file), "%s", optarg);
+			break;
 		case 'p':
-			o.port = (uint16_t)number("port", optarg, 0, 65535);
+			w.port = (uint16_t)number("port", optarg, 0, 65535);
 			break;
 		case 'w':
-			o.workers = number("workers", optarg, 1, WORKERS_MAX);
+			w.n = number("workers", optarg, 1, WORKERS_MAX);
 			break;
 		case 'i':
-			o.instance = optarg;
-			break;
-		case 'l':
-			o.limit = optarg;
+			worker.instance = optarg;
 			break;
 		case 'h':
 			usage(stdout);
@@ -492,5 +627,8 @@ main(int argc, char **argv)
 		usage(stderr);
 		return 2;
 	}
-	return serve(&o);
+	worker.data = data_load(file);
+	if (!worker.data || !sessions_create(w.n))
+		return 1;
+	return workers_run(&w);
 }

@@ -9,67 +9,8 @@ set -euo pipefail
 build=$(cd "${1:?usage: demo.sh BUILD-DIRECTORY}" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-RATION_DIR=$(mktemp -d /dev/shm/ration-demo.XXXXXX)
-export RATION_DIR
-unset RATION_INSTANCE
-export PATH=$build/daemon:$build/tui:$build/examples:$PATH
-workers=4
-daemon='' service='' traffic='' wrong=0 url=''
-
-# Our own server: no proxy, and nothing from a .curlrc.
-curl() { command curl --disable --noproxy '*' "$@"; }
-title() { printf '\n== %s\n' "$*"; }
-figure() { # WHAT FOUND EXPECTED
-	[[ $2 == "$3" ]] && return
-	printf 'demo: WRONG: %s: found %s, expected %s\n' "$1" "$2" "$3"
-	wrong=$((wrong + 1))
-}
-die() {
-	printf 'demo: %s\n' "$*" >&2
-	tail -n 20 "$RATION_DIR"/*.log >&2 || true
-	exit 1
-}
-
-end() { # PID...: end and await our own children
-	local pid
-	for pid in "$@"; do
-		[[ -n $pid ]] || continue
-		{ kill "$pid" && wait "$pid"; } 2>/dev/null || true
-	done
-}
-cleanup() {
-	local status=$?
-	trap - EXIT INT TERM
-	end "$traffic" "$service" "$daemon"
-	rm -rf "$RATION_DIR"
-	exit "$status"
-}
-trap cleanup EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-# await WHAT COMMAND...: until it succeeds, at most 10 s
-await() {
-	local what=$1 until=$((SECONDS + 10))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		((SECONDS < until)) || die "$what did not come up in 10 s"
-		sleep 0.02
-	done
-}
-
-start_daemon() {
-	rationd -f examples/ration.yaml >>"$RATION_DIR/rationd.log" 2>&1 &
-	daemon=$!
-	await rationd answers_as "$daemon"
-}
-answers_as() { [[ $(ration --json status | jq -r .pid) == "$1" ]]; }
-start_service() {
-	api-server --port 0 --workers "$workers" >"$RATION_DIR/service.out" 2>"$RATION_DIR/service.log" &
-	service=$!
-	await api-server grep -q '^api-server: http' "$RATION_DIR/service.out"
-	url=$(sed -n 's/^api-server: \(http:[^,]*\),.*/\1/p' "$RATION_DIR/service.out")
-}
+# shellcheck source=examples/demo_common.sh
+. examples/demo_common.sh
 
 # requests KEY N: one connection each, 16 at a time; prints "STATUS WORKER" for each
 requests() {
@@ -78,11 +19,11 @@ requests() {
 		--write-out '%{http_code} %header{x-worker}\n' "$url/hello?n=[1-$2]" || true
 }
 count() { grep -c "^$1 " "$2" || true; } # STATUS FILE
-used() { ration --json show api "key:$1" | jq -r .used; }
-limit() { ration --json show api "key:$1" | jq -r .limit_units; }
+used() { ration --json show api "$1" | jq -r .used; }
+limit() { ration --json show api "$1" | jq -r .limit_units; }
 
 title "rationd and $workers workers of api-server, in $RATION_DIR"
-start_daemon
+start_daemon -f examples/ration.yaml
 start_service
 printf 'rationd is pid %s, the service %s\n' "$daemon" "$url"
 
@@ -104,8 +45,9 @@ figure denied "$denied" 100
 
 title "an admitted response (of another key) and a denied one"
 curl --silent --include --header 'X-Api-Key: bob' "$url/hello"
-printf '\n'
+printf '\n\n'
 curl --silent --include --header 'X-Api-Key: alice' "$url/hello"
+printf '\n'
 
 title "ration set api 350/min, while the service runs"
 ration set api 350/min --reason 'demo: more room'
@@ -126,14 +68,14 @@ figure 'a fresh key, denied without rationd' "$(count 429 "$RATION_DIR/alone.car
 printf 'without rationd: the spent key got %d of 20, a fresh key %d of 400\n' \
 	"$(count 200 "$RATION_DIR/alone.alice")" "$(count 200 "$RATION_DIR/alone.carol")"
 
-start_daemon
+start_daemon -f examples/ration.yaml
 printf 'rationd is back as pid %s\n' "$daemon"
 figure 'units used by the first key after the restart' "$(used alice)" 350
 figure 'units used by the fresh key after the restart' "$(used carol)" 350
 figure 'the raised limit after the restart' "$(limit alice)" 350
 requests alice 20 >"$RATION_DIR/back"
 figure 'the spent key, denied after the restart' "$(count 429 "$RATION_DIR/back")" 20
-ration show api key:alice
+ration show api alice
 exact=yes
 ((wrong == wrong_before)) || exact=no
 printf 'demo: daemon killed, still exact: %s\n' "$exact"
@@ -172,10 +114,4 @@ else
 	ration top -b || figure 'exit status of ration top -b' "$?" 0
 fi
 
-printf '\n'
-if ((wrong)); then
-	printf 'demo: %d figures were wrong; the logs:\n' "$wrong"
-	tail -n 20 "$RATION_DIR"/*.log
-	exit 1
-fi
-printf 'demo: every figure was as said\n'
+finish

@@ -35,10 +35,12 @@ forbid lib daemon tui tests
 forbid daemon tui tests
 forbid tui daemon tests
 
-# Examples are programs of users: the public header, in angle brackets, and no other.
+# Examples are programs of users: the public header, in angle brackets, and their own.
 for file in examples/*.[ch]; do
 	[[ -e $file ]] || continue
-	[[ -z $(includes "$file") ]] || wrong "$file: includes a header of the tree: expected <ration.h> alone"
+	while read -r name; do
+		[[ -e examples/$name ]] || wrong "$file: includes $name of the tree: expected <ration.h> alone"
+	done < <(includes "$file")
 done
 
 # Only the screen and the views know curses.

@@ -2,8 +2,8 @@
 # test_install.sh SOURCE-ROOT BUILD-ROOT CC - the library as a user's program meets it.
 #
 # Installs into an empty directory and builds there with pkg-config alone:
-# examples/api-server.c against the shared library, the same statically, and a
-# C++ program.  Nothing but ration.h may be needed, nor libc be exceeded.
+# examples/api-server.c and its two companions against the shared library, the same statically, and
+# a C++ program.  Nothing but ration.h may be needed, nor libc be exceeded.
 set -euo pipefail
 source=$(cd "${1:?source root}" && pwd)
 build=$(cd "${2:?build root}" && pwd)
@@ -50,13 +50,14 @@ needed=$(readelf -d "$libdir/libration.so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1
 
 read -ra cflags < <(ration_flags --cflags)
 read -ra libs < <(ration_flags --libs)
-read -ra event < <(pkg-config --cflags --libs libevent)
-"${cc[@]}" -Wall -Wextra -Werror "$source/examples/api-server.c" -o "$tmp/shared" \
-	"${cflags[@]}" "${libs[@]}" "${event[@]}"
+read -ra others < <(pkg-config --cflags --libs libevent jansson)
+service=("$source"/examples/{api-server,data,workers}.c)
+"${cc[@]}" -Wall -Wextra -Werror "${service[@]}" -o "$tmp/shared" \
+	"${cflags[@]}" "${libs[@]}" "${others[@]}"
 LD_LIBRARY_PATH=$libdir "$tmp/shared" --help >/dev/null
 readelf -d "$tmp/shared" | grep -q 'NEEDED.*\[libration.so.0\]' || die 'api-server is not linked with libration.so.0'
 
-"${cc[@]}" "$source/examples/api-server.c" -o "$tmp/static" "${cflags[@]}" "$libdir/libration.a" "${event[@]}"
+"${cc[@]}" "${service[@]}" -o "$tmp/static" "${cflags[@]}" "$libdir/libration.a" "${others[@]}"
 "$tmp/static" --help >/dev/null
 
 cat >"$tmp/user.cc" <<'END'
@@ -94,7 +95,7 @@ for program in readme manual; do
 		die "the example of the $program without rationd: found status $status, '$said'"
 done
 sed -n '/^```yaml$/,/^```$/p' "$source/README.md" | sed '1d;$d' >"$tmp/readme.yaml"
-for policy in "$tmp/readme.yaml" "$source/examples/ration.yaml"; do
+for policy in "$tmp/readme.yaml" "$source"/examples/*.yaml; do
 	"$build/daemon/rationd" -n -f "$policy" || die "$policy: refused by rationd -n"
 done
 

@@ -63,15 +63,16 @@ start_service() { # [options]
 	await 'api-server' grep -q '^api-server: http' "$RATION_DIR/service.out"
 	url=$(sed -n 's/^api-server: \(http:[^,]*\),.*/\1/p' "$RATION_DIR/service.out")
 }
-many() { # N curl options: "STATUS WORKER" for each request, a connection each
+path=/
+many() { # N curl options: "STATUS WORKER" for each request to $path, a connection each
 	local n=$1
 	shift
 	curl --silent --no-progress-meter --parallel --parallel-max 16 --max-time 30 -H 'Connection: close' \
-		-o /dev/null -w '%{http_code} %header{x-worker}\n' "$@" "$url/?n=[1-$n]" || true
+		-o /dev/null -w '%{http_code} %header{x-worker}\n' "$@" "$url$path?n=[1-$n]" || true
 }
 tally() { grep -c "^$1 " || true; }
-one() { # curl options: the response into head (name: value, lower case), body, code
-	curl --silent --max-time 10 -D "$RATION_DIR/head" -o "$RATION_DIR/body" "$@" "$url/" || die "curl $*: failed"
+one() { # curl options: the response of $path into head (name: value, lower case), body, code
+	curl --silent --max-time 10 -D "$RATION_DIR/head" -o "$RATION_DIR/body" "$@" "$url$path" || die "curl $*: failed"
 	tr -d '\r' <"$RATION_DIR/head" >"$RATION_DIR/head.lf"
 	code=$(sed -n '1s/^[^ ]* \([0-9]*\).*/\1/p' "$RATION_DIR/head.lf")
 	body=$(cat "$RATION_DIR/body")
@@ -81,10 +82,19 @@ head_of() { sed -n "s/^$1: //Ip" "$RATION_DIR/head.lf"; }
 cat >"$RATION_DIR/policy.yaml" <<'END'
 table: {keys: 4k}
 limits:
-  api: 300/hour
-  bulk: 5/hour
+  api: {rates: 300/hour, key: key, title: API key}
+  per-ip: {rates: 300/hour, key: ip, title: IP address}
   none: 0/hour
   open: unlimited
+routes:
+  "* /*": api
+  "* /address": per-ip
+  "* /none": none
+  "* /open": open
+answers:
+  default:
+    reset: retry
+    body: '{"error":"rate_limit_exceeded","message":"${title} exceeded ${units} req/${per}. Retry in ${retry_after} seconds.","retryAfter":${retry_after}}'
 END
 
 # ---- Without rationd: it starts, says why, answers 503 with a body, and recovers. ----
@@ -110,10 +120,13 @@ done
 one -H 'Authorization: Bearer k1'
 equal 'the same key as bearer' "$code" 429
 equal 'another key meanwhile' "$(many 10 -H 'X-Api-Key: k2' | tally 200)" 10
+path=/address
 equal 'requests without a key' "$(many 310 | tally 200)" 300
 one
 equal 'an address over its limit' "$code" 429
 like 'message for an address' "$body" 'IP address exceeded 300 req/'
+
+path=/
 
 # ---- Headers and bodies. ----
 one -H 'X-Api-Key: k3'
@@ -140,7 +153,7 @@ reset=$(head_of X-RateLimit-Reset)
 	wrong "X-RateLimit-Reset, denied: found $reset at $now, expected now + Retry-After $retry"
 
 # ---- Keys that are bytes of a caller's choosing. ----
-long=$(printf 'a%.0s' {1..251})
+long=$(printf 'a%.0s' {1..255})
 one -H "X-Api-Key: $long"
 equal 'the longest key' "$code" 200
 one -H "X-Api-Key: ${long}a"
@@ -178,7 +191,7 @@ wait "$daemon" 2>/dev/null || true
 wait "$load"
 equal 'admitted while rationd was killed' "$(tally 200 <"$RATION_DIR/k7")" 300
 start_daemon
-equal 'units kept over the restart' "$(ration --json show api key:k7 | jq .used)" 300
+equal 'units kept over the restart' "$(ration --json show api k7 | jq .used)" 300
 one -H 'X-Api-Key: k7'
 equal 'status after the restart' "$code" 429
 
@@ -199,30 +212,29 @@ for pid in "${children[@]}"; do
 done
 
 # ---- Other limits; wrong use. ----
-start_service --workers 2 --limit none
+start_service --workers 2
+path=/none
 one -H 'X-Api-Key: k8'
 equal 'status under a limit of 0' "$code" 429
 equal 'Retry-After where no waiting helps' "$(head_of Retry-After)" ''
 equal 'retryAfter where no waiting helps' "$(jq -c .retryAfter <<<"$body")" null
-end "$service"
-start_service --workers 2 --limit open
+path=/open
 one -H 'X-Api-Key: k8'
 equal 'status without a limit' "$code" 200
 equal 'X-RateLimit-Limit without a limit' "$(head_of X-RateLimit-Limit)" ''
 end "$service"
-start_service --workers 1 --limit absent
-one -H 'X-Api-Key: k8'
-equal 'status under an unknown limit' "$code" 503
-like 'log of an unknown limit' "$(cat "$RATION_DIR/service.err")" 'absent.*no such limit'
-end "$service"
 service=''
-for args in '--port x' '--port 65536' '--workers 0' '--workers 65' '--nonsense' 'stray'; do
+for args in '--port x' '--port 65536' '--workers 0' '--workers 65' '--nonsense' 'stray' '--system'; do
 	status=0
 	# shellcheck disable=SC2086 # words, on purpose
 	timeout 10 api-server $args >/dev/null 2>&1 || status=$?
 	equal "status of api-server $args" "$status" 2
 done
-api-server --help | grep -q -- '--limit NAME' || wrong '--help does not explain --limit'
+api-server --help | grep -q -- '--system NAME' || wrong '--help does not explain --system'
+status=0
+timeout 10 api-server --data "$RATION_DIR/policy.yaml" >/dev/null 2>"$RATION_DIR/data.err" || status=$?
+equal 'status with data that are not JSON' "$status" 1
+like 'message about data that are not JSON' "$(cat "$RATION_DIR/data.err")" 'policy\.yaml:1:[0-9]+: '
 
 ((bad == 0)) || die "$bad wrong"
 printf 'test_service: ok\n'
