@@ -1235,6 +1235,57 @@ test_dormant(void **state)
 	assert_rates(s, "slow", "7/24h", NULL);
 }
 
+/* The mistakes of a call that is refused have this in them. */
+static void
+assert_refused(const struct server *s, const char *method, const char *params, const char *text)
+{
+	json_t *j = call(s, method, params), *error = json_object_get(j, "error");
+	json_t *list = json_object_get(json_object_get(error, "data"), "mistakes");
+	const char *found = json_string_value(json_array_get(list, 0));
+
+	assert_non_null(found);
+	if (strstr(found, text) == NULL)
+		fail_msg("%s: %s", method, found);
+	assert_int_equal(code(j), -32003);
+}
+
+/* Neither a live change nor a reload nor a start makes rates of leases, or the other way. */
+static void
+test_not_turned(void **state)
+{
+	struct server *s = *state;
+	static const char text[] = "limits: {seats: 5 concurrent, api: 3/min, free: unlimited}\n";
+
+	put_file(s, "ration.yaml", text);
+	start(s);
+	assert_refused(s, "set", "{'limit':'seats','rates':'3/min'}", "the limit is of leases");
+	assert_refused(
+	    s, "set", "{'limit':'api','rates':'3 concurrent','key':'k'}", "the limit is of rates");
+	assert_refused(
+	    s, "set", "{'limit':'api','rates':'3 concurrent, 3/s'}", "concurrency alone");
+	json_decref(ok(s, "set", "{'limit':'seats','rates':'7 concurrent','key':'k'}"));
+	json_decref(ok(s, "set", "{'limit':'seats','rates':'unlimited','key':'j'}"));
+	put_file(s, "ration.yaml", "limits: {seats: 5/min, api: 9/min}\n");
+	assert_refused(s, "reload", NULL, "give it another name");
+	assert_rates(s, "seats", "5 concurrent", NULL);
+	assert_rates(s, "api", "3/min", NULL);
+	put_file(s, "ration.yaml", "limits: {seats: 5 concurrent, api: 9 concurrent}\n");
+	assert_refused(s, "reload", NULL, "give it another name");
+	/* Away and back again: the segment knows it still. */
+	put_file(s, "ration.yaml", "limits: {api: 9/min}\n");
+	json_decref(ok(s, "reload", NULL));
+	put_file(s, "ration.yaml", "limits: {seats: 5/min, api: 9/min}\n");
+	assert_refused(s, "reload", NULL, "limit seats of rates, expected of leases");
+	assert_int_equal(stop(s, SIGTERM), 0);
+	spawn(s, NULL);
+	assert_true(wait_log(s, "give it another name"));
+	assert_int_equal(reap(s), 1);
+	put_file(s, "ration.yaml", text);
+	start(s);
+	assert_rates(s, "seats", "5 concurrent", NULL);
+	assert_int_equal(number(s, "status", "changes"), 2);
+}
+
 /* Into the state of a rationd that does not run. */
 static void
 sql(const struct server *s, const char *text)
@@ -1523,6 +1574,7 @@ main(int argc, char **argv)
 		T(test_month_ends),
 		T(test_table_full),
 		T(test_reload),
+		T(test_not_turned),
 		T(test_dormant),
 		T(test_dormant_many),
 		T(test_audit_pruned),
