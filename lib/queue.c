@@ -13,7 +13,7 @@
 #define TRIES 1024u
 /* What stands farther ahead is a scribble: a month and its calendar, twice. */
 #define BOOKED_MAX_MS UINT64_C(5400000000)
-/* One release wakes so many: he whose turn it is, and those who would pass him over. */
+/* One event wakes so many: he whose turn it is, and those who might have to pass him over. */
 #define WAKE_FIRST 8u
 
 static void
@@ -140,19 +140,27 @@ queue_sleep(const struct queue *q, uint32_t ticket, uint32_t bell, uint64_t unti
 
 /* ---- the turn ---- */
 
-/* First one who sleeps, at this ticket or behind it: wake him. */
+/*
+ * The first who sleep at this ticket or behind it.  The one it is rung for goes, the others set
+ * their timers: those from before count many who have gone since.
+ */
 static void
-ring_from(const struct queue *q, uint32_t ticket, uint32_t n)
+ring_from(const struct queue *q, uint32_t ticket, uint32_t n, unsigned most)
 {
-	for (uint32_t i = 0; i < n && i < QUEUE_TICKETS; i++) {
+	uint32_t bits = 0;
+	unsigned found = 0;
+
+	for (uint32_t i = 0; i < n && i < QUEUE_TICKETS && found < most; i++) {
 		uint32_t t = ticket_add(ticket, i);
 		uint64_t w = word_load(place_of(q, t));
 
 		if (place_waits(w, t) && PLACE_STATE(w) == PLACE_WAITS) {
-			ring(q, bit_of(t));
-			return;
+			bits |= bit_of(t);
+			found++;
 		}
 	}
+	if (found != 0)
+		ring(q, bits);
 }
 
 /* From the turn to the next one behind it who waits. */
@@ -175,7 +183,7 @@ advance(const struct queue *q, uint64_t turn, uint64_t now_ms)
 	    !word_cas(&q->w[Q_TURN], turn,
 		TURN_WORD(ticket_add(TURN_TICKET(turn), i), state == PLACE_WAITS, now_ms)))
 		return;
-	ring_from(q, ticket_add(TURN_TICKET(turn), i), n - i);
+	ring_from(q, ticket_add(TURN_TICKET(turn), i), n - i, WAKE_FIRST);
 }
 
 /* Those before the ticket of this number in the queue. */
@@ -286,7 +294,8 @@ queue_leave(const struct queue *q, uint32_t ticket, uint64_t now_ms)
 	if (TURN_TICKET(turn) == ticket && n > 0)
 		advance(q, turn, now_ms);
 	else if (ticket_span(TURN_TICKET(turn), ticket) + 1 < n)
-		ring_from(q, ticket_add(ticket, 1), n - 1 - ticket_span(TURN_TICKET(turn), ticket));
+		ring_from(
+		    q, ticket_add(ticket, 1), n - 1 - ticket_span(TURN_TICKET(turn), ticket), 1);
 	trim(q);
 }
 
@@ -496,29 +505,20 @@ pace_keep(const struct queue *q, uint64_t until_ms)
 
 /* ---- events ---- */
 
-/* He whose turn it is has something to ask for. */
+/* There is something to ask for. */
 static void
 wake(const struct queue *q, unsigned most)
 {
-	uint64_t turn = word_load(&q->w[Q_TURN]);
-	uint32_t n = ticket_span(TURN_TICKET(turn), tail_of(q)), bits = 0;
-	unsigned found = 0;
+	uint64_t turn = word_load(&q->w[Q_TURN]), w;
+	uint32_t first = TURN_TICKET(turn), n = ticket_span(first, tail_of(q));
 
 	if (n == 0 || n > QUEUE_TICKETS)
 		return;
-	for (uint32_t i = 0; i < n && found < most; i++) {
-		uint32_t t = ticket_add(TURN_TICKET(turn), i);
-		uint64_t w = word_load(place_of(q, t));
-
-		if (!place_waits(w, t) || PLACE_STATE(w) != PLACE_WAITS)
-			continue;
-		if (i == 0 && !TURN_CALLED(turn))
-			(void)word_cas(&q->w[Q_TURN], turn, TURN_WORD(TURN_TICKET(turn), 1, 0));
-		bits |= bit_of(t);
-		found++;
-	}
-	if (bits != 0)
-		ring(q, bits);
+	w = word_load(place_of(q, first));
+	/* He is called, at the time when the first of them looks.  A booking need not hear it. */
+	if (place_waits(w, first) && PLACE_STATE(w) == PLACE_WAITS && !TURN_CALLED(turn))
+		(void)word_cas(&q->w[Q_TURN], turn, TURN_WORD(first, 1, 0));
+	ring_from(q, first, n, most);
 }
 
 void

@@ -6,9 +6,9 @@
  * between two of them on the queue's bell; ration_book() hands the time to the caller.
  *
  * Sleeping is never relied upon: whoever is woken for nothing, too early or too late, looks
- * again.  There is at least a millisecond between two steps but one, so a scribbled queue or
- * somebody who rings for fun costs no processor.  And a second at most before the next one of
- * who could go: dead holders of leases, for one, are only found by asking.
+ * again.  Who did so a few times within a millisecond sleeps for one, so a scribbled queue or
+ * somebody who rings for fun costs no processor.  And a second at most before the next step: dead
+ * holders of leases, for one, are only found by asking.
  */
 #include "ration.h"
 
@@ -26,6 +26,7 @@
 #define NAP_NS (QUEUE_NAP_MS * MS)
 #define NO_DEADLINE UINT64_MAX
 #define WAIT_ON 2 /* of a step: not a verdict; look again at at_ns */
+#define QUICK_STEPS 4u
 /* Bookings behind one another come so much apart, to find each other gone. */
 #define BOOKED_STEP_NS MS
 
@@ -374,6 +375,8 @@ sleep_behind(struct waiter *w, const struct queue_ahead *a)
 	w->before = a->n;
 	if (w->state == PLACE_WAITS) {
 		w->at_ns = a->due_ms * MS;
+		if (w->at_ns > w->now_ns + NAP_NS)
+			w->at_ns = w->now_ns + NAP_NS;
 		return WAIT_ON;
 	}
 	/* No bell reaches a booking: when will those before have gone, and there be units? */
@@ -499,6 +502,7 @@ static int
 wait_on(struct waiter *w)
 {
 	uint64_t last = 0;
+	unsigned quick = 0;
 
 	for (;;) {
 		int v = wait_step(w);
@@ -508,7 +512,8 @@ wait_on(struct waiter *w)
 		if (clock_monotonic(&w->r->clock) >= w->deadline_ns)
 			return wait_over(w, deny_unasked(w));
 		wait_sleep(w);
-		if (w->now_ns - last < MS)
+		quick = w->now_ns - last < MS ? quick + 1 : 0;
+		if (quick >= QUICK_STEPS)
 			sleep_ns(MS);
 		last = w->now_ns;
 	}
