@@ -193,7 +193,7 @@ static int __attribute__((noinline)) keyed_any(ration_t *r, const struct segment
 {
 	struct short_key words = short_key(key, len);
 	uint64_t h = hint_of(limit, &words), place, word = 0, now;
-	struct ident id = { limit, strlen(limit), key, len, 0 };
+	struct ident id = { limit, strlen(limit), key, len, 0, 0 };
 	struct policy_ref ref;
 	struct plain p;
 	struct found f = { .slot = NO_SLOT };
@@ -253,7 +253,7 @@ acquire_any(ration_t *r, const char *limit, const char *key, uint64_t cost, rati
 		if (verdict != LONG_WAY)
 			return verdict;
 	}
-	return call_decide(r, &claim, 1, true, d);
+	return call_units(r, &claim, d);
 }
 
 /*

@@ -115,6 +115,102 @@ after_look(struct call *c, struct item *it, enum look_result r)
 	}
 }
 
+/* ---- leases ---- */
+
+static struct lease_key
+lease_key_of(const struct item *it)
+{
+	return (struct lease_key) { &it->id, it->limit_id, it->at.slot };
+}
+
+/* Are the limit's claims leases?  One that is unlimited for this key has no permits. */
+static bool
+takes_lease(struct item *it)
+{
+	if (it->rules.nrates == 0 ||
+	    ((it->limit.flags & LIMIT_LEASES) == 0 && it->rules.rates[0].kind != RATION_CONCURRENT))
+		return false;
+	it->rules.nrates = 1;
+	it->cost = it->cost != 0;
+	return true;
+}
+
+static bool
+has_permits(const struct item *it)
+{
+	return it->lease && it->rules.rates[0].units != RATION_UNLIMITED;
+}
+
+/* What is not of the kind that was asked for.  0 or an error. */
+static int
+check_kind(const struct call *c, const struct item *it)
+{
+	if (it->lease && c->units)
+		return RATION_ELEASE;
+	if (!it->only || it->lease)
+		return 0;
+	if ((it->limit.flags & LIMIT_VALUE) != 0)
+		return RATION_ERATE;
+	return it->rules.nrates == 0 || it->rules.rates[0].kind == RATION_COUNT_ONLY ? 0
+										     : RATION_ERATE;
+}
+
+static enum look_result
+look_lease(struct call *c, struct item *it)
+{
+	struct lease_key k = lease_key_of(it);
+	enum look_result r = LOOK_AGAIN;
+
+	if (!has_permits(it)) {
+		look_empty(&c->ctx, &it->rules.rates[0], &it->looks[0]);
+		return LOOK_FITS;
+	}
+	for (unsigned tries = 0; tries < 8 && r == LOOK_AGAIN; tries++)
+		r = lease_look(
+		    &c->ctx, &k, it->rules.rates[0].units, it->before, &it->permit, &it->looks[0]);
+	return r;
+}
+
+/* Before anything is charged: who we are, if that is to stand in a permit.  0 or an error. */
+static int
+know_holder(struct call *c)
+{
+	for (size_t k = 0; k < c->n; k++) {
+		struct item *it = &c->items[k];
+		int e;
+
+		if (!it->charged || !has_permits(it) || it->want.kept)
+			continue;
+		e = holder_number(c->handle, c->seg, &it->want.holder);
+		if (e != 0)
+			return e;
+	}
+	return 0;
+}
+
+/* Before a denial, once: have the dead what was asked for?  True: not any more, look again. */
+static bool
+take_from_dead(struct call *c)
+{
+	uint32_t own = holder_known(c->handle, c->seg);
+	unsigned n = 0;
+
+	if (c->reaped)
+		return false;
+	c->reaped = true;
+	for (size_t k = 0; k < c->n; k++) {
+		struct item *it = &c->items[k];
+		struct lease_key key = lease_key_of(it);
+
+		if (!has_permits(it) || it->at.slot == NO_SLOT ||
+		    it->looks[0].used + it->before < it->rules.rates[0].units)
+			continue;
+		call_use(c, it);
+		n += lease_reap(&c->ctx, &key, &c->handle->paths, own);
+	}
+	return n != 0;
+}
+
 static enum look_result
 look_rate(struct call *c, struct item *it, unsigned i, uint64_t cost)
 {
@@ -122,6 +218,8 @@ look_rate(struct call *c, struct item *it, unsigned i, uint64_t cost)
 	struct look *l = &it->looks[i];
 	enum look_result res;
 
+	if (it->lease && c->ctx.slot != NULL)
+		return look_lease(c, it);
 	if (c->ctx.slot != NULL && i < c->seg->cells) {
 		for (unsigned tries = 0; tries < 8; tries++) {
 			res = cell_look(&c->ctx, i, r, cost + it->before, l);
@@ -281,11 +379,70 @@ give_back(struct call *c)
 	d->nreceipts = 0;
 }
 
+/* A permit instead of units: as charge_item(). */
+static enum step
+charge_lease(struct call *c, struct item *it)
+{
+	ration_decision_t *d = c->d;
+	struct lease_key k = lease_key_of(it);
+	const struct rate_def *r = &it->rules.rates[0];
+	uint64_t word;
+
+	call_use(c, it);
+	for (unsigned tries = 0; has_permits(it); tries++) {
+		enum step s;
+
+		if (tries == TRIES_MAX)
+			return STEP_PRECISE;
+		if (tries != 0 || it->before != 0) {
+			enum look_result res;
+
+			c->precise = true;
+			time_now(c);
+			res = lease_look(&c->ctx, &k, r->units, 0, &it->permit, &it->looks[0]);
+			s = after_look(c, it, res);
+			if (s == STEP_RETRY)
+				continue;
+			if (s != STEP_ON || res == LOOK_DENIES)
+				return s != STEP_ON ? s : STEP_PRECISE;
+		}
+		if (it->permit.slot == NO_SLOT) /* add_missing() adds it */
+			return STEP_PRECISE;
+		if (!lease_take(&c->ctx, &k, &it->permit, &it->want, &word))
+			continue;
+		d->receipts[d->nreceipts++] = (ration_receipt_t) {
+			.where = WHERE(UINT64_C(0), it->index, it->permit.place / RING_WORDS,
+			    it->permit.place % RING_WORDS),
+			.slot = (uint32_t)it->permit.slot,
+			.birth = (uint32_t)it->permit.birth,
+			.units = word,
+		};
+		break;
+	}
+	if (it->first < d->nrates) {
+		cell_report(&c->ctx, r, &it->looks[0], it->cost, &d->rates[it->first]);
+		d->rates[it->first].claim = it->index;
+	}
+	return STEP_ON;
+}
+
+/* Leases granted, once all of the call is. */
+static void
+count_leases(const struct call *c)
+{
+	for (size_t k = 0; k < c->n; k++)
+		if (c->items[k].lease && c->items[k].charged)
+			word_count(
+			    &segment_slot(c->seg, c->items[k].at.slot)[SLOT_TOTAL], TOTAL_ONE);
+}
+
 static enum step
 charge_item(struct call *c, struct item *it)
 {
 	ration_decision_t *d = c->d;
 
+	if (it->lease)
+		return charge_lease(c, it);
 	call_use(c, it);
 	for (unsigned i = 0; i < it->rules.nrates; i++) {
 		const struct rate_def *r = &it->rules.rates[i];
@@ -396,13 +553,13 @@ no_room(struct call *c, struct item *it)
 static int
 add_item(struct call *c, struct item *it)
 {
-	uint32_t shapes[RATION_RATES_MAX];
+	uint32_t shapes[CELLS_MAX], n = it->lease ? c->seg->cells : it->rules.nrates;
 
-	for (unsigned i = 0; i < it->rules.nrates; i++)
-		shapes[i] = it->rules.rates[i].shape;
+	for (unsigned i = 0; i < n && i < CELLS_MAX; i++)
+		shapes[i] = it->lease ? SHAPE_CONCURRENT : it->rules.rates[i].shape;
 	if (!bound_reached(c, it) &&
 	    table_add(c->seg, &it->id, it->limit_id, RESOLVED_WORD(c->policy.version, it->ruleset),
-		shapes, it->rules.nrates, tick_of(c->ctx.now_ns), &it->at) == 0)
+		shapes, n, tick_of(c->ctx.now_ns), &it->at) == 0)
 		return 0;
 	it->at.slot = NO_SLOT;
 	return no_room(c, it);
@@ -457,6 +614,33 @@ costs_before(struct call *c, size_t k)
 	}
 }
 
+/* A lease that wants a chunk which is not there.  As add_missing(). */
+static enum step
+add_chunk(struct call *c, struct item *it, int *result)
+{
+	for (unsigned tries = 0; tries < 8; tries++) {
+		struct lease_key k = lease_key_of(it);
+		enum look_result r;
+		enum step s;
+
+		if (!it->charged || !has_permits(it) || it->permit.slot != NO_SLOT)
+			return STEP_ON;
+		call_use(c, it);
+		if (lease_add_chunk(&c->ctx, &k, &it->permit) != 0) {
+			it->charged = false;
+			if (no_room(c, it) == 0)
+				return STEP_ON;
+			*result = deny_key(c, it, RATION_R_FULL);
+			return STEP_DENY;
+		}
+		r = look_lease(c, it);
+		s = after_look(c, it, r);
+		if (s != STEP_ON || r == LOOK_DENIES)
+			return s != STEP_ON ? s : STEP_PRECISE;
+	}
+	return STEP_PRECISE;
+}
+
 /*
  * Step 3.  A key just added is looked at: its slot may have been there after all.
  */
@@ -479,6 +663,11 @@ add_missing(struct call *c, int *result)
 		struct item *it = &c->items[k];
 		enum step s;
 
+		if (it->lease && it->at.slot != NO_SLOT) {
+			s = add_chunk(c, it, result);
+			if (s != STEP_ON)
+				return s;
+		}
 		if (!it->charged || it->at.slot != NO_SLOT)
 			continue;
 		if (add_item(c, it) != 0) {
@@ -533,6 +722,10 @@ find_all(struct call *c, int *result, bool *exempt)
 		*result = find_item(c, it);
 		if (*result == 0 && !resolve(c, it))
 			*result = RATION_ENOLIMIT;
+		if (*result == 0) {
+			it->lease = takes_lease(it);
+			*result = check_kind(c, it);
+		}
 		if (*result != 0)
 			return false;
 		c->d->limit_id[k] = it->limit_id;
@@ -589,20 +782,27 @@ attempt(struct call *c, int *result)
 	if (denied) {
 		if (!c->precise)
 			return STEP_PRECISE;
+		if (take_from_dead(c))
+			return STEP_RETRY;
 		*result = deny(c);
 		return STEP_DENY;
 	}
 	if (!c->charge && peek_full(c, result))
 		return STEP_DENY;
 	if (c->charge) {
-		enum step s = add_missing(c, result);
+		enum step s;
 
+		*result = know_holder(c);
+		if (*result != 0)
+			return STEP_ON;
+		s = add_missing(c, result);
 		if (s == STEP_ON)
 			s = charge_all(c);
 		if (s != STEP_ON) {
 			give_back(c);
 			return s == STEP_RETRY ? STEP_PRECISE : s;
 		}
+		count_leases(c);
 	}
 	decision_finish(d, RATION_ADMITTED, c);
 	*result = RATION_ADMITTED;
@@ -652,6 +852,8 @@ call_begin(struct call *c, ration_t *r, bool charge, ration_decision_t *d)
 	c->charge = charge;
 	c->precise = false;
 	c->queued = false;
+	c->units = false;
+	c->reaped = false;
 	c->ctx.seg = seg;
 	c->ctx.policy = &c->policy;
 	c->ctx.writable = true;
@@ -670,6 +872,7 @@ call_claim(struct call *c, const char *limit, size_t limit_len, uint32_t limit_i
 	it->id.limit_len = limit_len;
 	it->id.key = key;
 	it->id.key_len = key_len;
+	it->id.chunk = 0;
 	it->cost = cost;
 	it->before = 0;
 	it->at.slot = NO_SLOT;
@@ -677,6 +880,9 @@ call_claim(struct call *c, const char *limit, size_t limit_len, uint32_t limit_i
 	it->listed = false;
 	it->fixed = false;
 	it->force = false;
+	it->only = false;
+	it->want = (struct lease_want) { .kept = false };
+	it->permit.slot = NO_SLOT;
 	it->index = (uint8_t)c->n;
 	ident_hash(c->seg, &it->id);
 	/* Several keys: their lines are asked for together. */
@@ -688,8 +894,9 @@ call_claim(struct call *c, const char *limit, size_t limit_len, uint32_t limit_i
 	return it;
 }
 
-int
-call_decide(ration_t *r, const ration_claim_t *claims, size_t n, bool charge, ration_decision_t *d)
+static int
+decide(ration_t *r, const ration_claim_t *claims, size_t n, bool charge, bool units,
+    ration_decision_t *d)
 {
 	struct call c;
 	int e;
@@ -709,8 +916,21 @@ call_decide(ration_t *r, const ration_claim_t *claims, size_t n, bool charge, ra
 	e = call_begin(&c, r, charge, d);
 	if (e != 0)
 		return e;
+	c.units = units;
 	for (size_t k = 0; k < n; k++)
 		(void)call_claim(&c, claims[k].limit, strlen(claims[k].limit), NO_ID, claims[k].key,
 		    claims[k].key_len, claims[k].cost);
 	return call_run(&c);
+}
+
+int
+call_units(ration_t *r, const ration_claim_t *claim, ration_decision_t *d)
+{
+	return decide(r, claim, 1, true, true, d);
+}
+
+int
+call_decide(ration_t *r, const ration_claim_t *claims, size_t n, bool charge, ration_decision_t *d)
+{
+	return decide(r, claims, n, charge, false, d);
 }

@@ -16,6 +16,7 @@
 
 #include "cell.h"
 #include "handle.h"
+#include "lease.h"
 #include "table.h"
 
 #define NO_ID UINT32_MAX
@@ -36,8 +37,12 @@ struct item {
 	bool force;    /* charged whatever is left: settling */
 	bool observed; /* mode observe: would have been denied */
 	bool charged;  /* false: nothing to charge (mode off, observed, cost 0) */
+	bool lease;    /* a concurrency limit's: a permit is taken, whatever the cost */
+	bool only;     /* a lease is wanted, nothing else will do */
 	uint8_t index; /* of the claim */
 	uint8_t first; /* of its rates in the decision */
+	struct lease_want want;
+	struct permit permit;
 	struct look looks[RATION_RATES_MAX];
 };
 
@@ -51,6 +56,8 @@ struct call {
 	bool charge; /* false: peek */
 	bool precise;
 	bool queued;    /* asks in its turn: no queue goes before it, its denials are not counted */
+	bool units;     /* concurrency limits are refused: RATION_ELEASE */
+	bool reaped;    /* the dead were looked for */
 	uint64_t ahead; /* for ctx.ahead */
 	struct item items[RATION_CLAIMS_MAX];
 	ration_decision_t own; /* if the caller wants none */
@@ -81,6 +88,12 @@ void call_denied(const struct call *c, const struct item *it);
 
 /* Point the call's context at an item's slot. */
 void call_use(struct call *c, const struct item *it);
+
+/* The lease that an admitted call of one claim has taken. */
+void call_lease(const struct call *c, ration_lease_t *lease);
+
+/* Decide one claim that takes units: RATION_ELEASE if its limit is of leases. */
+int call_units(ration_t *r, const ration_claim_t *claim, ration_decision_t *d);
 
 /* Decide n claims the long way.  As ration_acquire_all(). */
 int call_decide(

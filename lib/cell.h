@@ -29,11 +29,11 @@ enum look_result { LOOK_FITS, LOOK_DENIES, LOOK_CLOCK, LOOK_AGAIN, LOOK_GONE };
 
 /* What cell_look() saw. */
 struct look {
-	uint64_t used;    /* units before this call */
-	uint64_t old;     /* the word that a charge replaces */
-	uint64_t tag;     /* the new word without its units; a bucket: the new word */
-	uint64_t units;   /* units already in that word */
-	uint64_t next;    /* a bucket: its arrival time after a charge, 1/16 ns */
+	uint64_t used;  /* units before this call */
+	uint64_t old;   /* the word that a charge replaces */
+	uint64_t tag;   /* the new word without its units; a bucket: the new word */
+	uint64_t units; /* units already in that word */
+	uint64_t next; /* a bucket: its arrival time after a charge, 1/16 ns; leases: see lease.c */
 	uint64_t edge_ns; /* sliding: (e + 16) s, shared; else end of the period, Unix ns */
 	uint64_t epoch;   /* sliding: e */
 	uint8_t word;     /* its index in the ring */
@@ -58,9 +58,11 @@ uint64_t cell_force(
  * where: the word without its units (a bucket: its arrival time after the charge; its lower
  * 20 bits stand on top of the receipt's units), in whose place stand conversion(8) cell(4) word(4)
  * and, lowest, 1: there is something to give back.  Bit 1: the policy's cost, not the caller's.
- * A lease: 0 with these; its units are the permit's word.
+ * A lease: 0 with these, the claim in place of the conversion; its units are the permit's word.
  */
 #define WHERE_FIXED 2u
+#define RECEIPT_IS_LEASE(rc) \
+	(((rc)->where & 1) != 0 && WHERE_TAG((rc)->where) == 0 && (rc)->units >> 62 != 0)
 #define WHERE(tag, conv, cell, word) \
 	((tag) | (uint64_t)(conv) << 12 | (uint64_t)(cell) << 8 | (uint64_t)(word) << 4 | 1)
 #define WHERE_TAG(w) ((w) & ~((UINT64_C(1) << 20) - 1))

@@ -242,7 +242,7 @@ close_words(const struct conversion *v, uint64_t conv)
 			/* Then w is of the time before F (layout.h). */
 			if (word_load(&v->base[CELL_CONV]) != conv)
 				return false;
-			switch (word_kind(w)) {
+			switch (CONV_SHAPE(conv) == SHAPE_CONCURRENT ? W_BLANK : word_kind(w)) {
 			case W_NARROW:
 				closed = NARROW_CLOSED(w, c);
 				break;
@@ -253,7 +253,7 @@ close_words(const struct conversion *v, uint64_t conv)
 				closed = i == 0 ? TATX_WORD(w & TAT_MASK) : PERIOD_CLOSED(w, c);
 				break;
 			case W_BLANK:
-				/* A claim from the old blank must fail. */
+				/* A claim from the old blank must fail; a lease ends here. */
 				if (!PERIOD_IS_CLOSED(w))
 					closed = BLANK(0x100 + c, tick);
 				break;

@@ -139,6 +139,12 @@ retry_after_end(struct call *c, const struct item *it, unsigned i, const struct 
 	}
 	if (l->used <= r->units - cost)
 		return;
+	if (r->kind == RATION_CONCURRENT && (l->next == 0 || r->units < it->rules.rates[i].units)) {
+		/* What was found is when there are as few as may be now. */
+		out->retry_at = RATION_NEVER;
+		out->reason = RATION_R_RELEASE;
+		return;
+	}
 	if (r->shape == it->rules.rates[i].shape)
 		cell_retry(&c->ctx, i, r, l, cost, out);
 	else

@@ -47,7 +47,7 @@ cell_report(const struct cell_ctx *x, const struct rate_def *r, const struct loo
 		out->level = decision_level(used, r->units);
 	if (used == 0)
 		out->reset_at = ceil_s(x->unix_ns);
-	else if (r->kind == RATION_SLIDING)
+	else if (r->kind == RATION_SLIDING || r->kind == RATION_CONCURRENT)
 		out->reset_at = shared_to_s(x, l->edge_ns);
 	else if (r->kind == RATION_BUCKET)
 		out->reset_at = shared_to_s(x, charged != 0 ? (l->next + 15) / 16 : l->edge_ns);
@@ -158,8 +158,9 @@ cell_retry(const struct cell_ctx *x, unsigned cell, const struct rate_def *r, co
 		out->retry_at = shared_to_s(x, cell_fits(x, cell, r, l, cost));
 		break;
 	case RATION_CONCURRENT:
-		out->retry_at = RATION_NEVER;
-		out->reason = RATION_R_RELEASE;
+		/* When enough of those with a time to live have ended. */
+		out->retry_at = l->next != 0 ? shared_to_s(x, l->next) : RATION_NEVER;
+		out->reason = l->next != 0 ? RATION_R_NONE : RATION_R_RELEASE;
 		break;
 	default:
 		out->retry_at = (int64_t)(l->edge_ns / (uint64_t)NS_S);

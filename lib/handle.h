@@ -32,7 +32,8 @@ struct ration {
 	_Atomic(const struct segment *) moved; /* whose policy was last found retired */
 	_Atomic uint32_t attaching;            /* 1: a thread is at it; nobody waits for it */
 	_Atomic uint64_t degraded;             /* decisions made without a segment */
-	struct mapping *maps; /* newest first; touched by the thread that attaches */
+	struct mapping *maps;               /* newest first; touched by the thread that attaches */
+	struct holder_page *_Atomic holder; /* our number as a holder of leases: holder.h */
 	/*
 	 * Guesses, each checked against shared memory or the clock before it is used; so they may
 	 * be of any age or wrong.  What they save is not work but waiting: a processor that has
@@ -62,6 +63,10 @@ const struct segment *handle_reattach(struct ration *r);
  * mean what they meant.
  */
 const struct segment *handle_current(struct ration *r);
+
+/* In between nobody in this process forks, by fork(3). */
+void handle_hold_forks(void);
+void handle_let_fork(void);
 
 static inline const struct segment *
 handle_segment(struct ration *r)

@@ -47,14 +47,14 @@ key_decide(ration_t *r, ration_key_t *k, uint64_t cost, bool charge, ration_deci
 {
 	ration_claim_t claim = { sizeof(claim), k->limit, k->key, k->key_len, cost };
 
-	return call_decide(r, &claim, 1, charge, d);
+	return charge ? call_units(r, &claim, d) : call_decide(r, &claim, 1, false, d);
 }
 
 /* Find the handle's slot again if it is new, recycled, or in another segment. */
 static void
 key_refresh(const struct segment *seg, ration_key_t *k)
 {
-	struct ident id = { k->limit, k->limit_len, k->key, k->key_len, 0 };
+	struct ident id = { k->limit, k->limit_len, k->key, k->key_len, 0, 0 };
 	struct policy_ref p;
 	struct found f;
 

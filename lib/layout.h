@@ -168,10 +168,12 @@
  * words unlike those of any other life of the slot, as above.  The time to live is a small
  * floating-point number of ticks, 0: none (lease.h).
  *
- * Permits are numbered from 0.  Under a limit of n only a permit i < n - h may be taken,
- * where h of those numbered n and above are held still (the limit was lowered): h only
- * shrinks, so whoever saw an older h takes less than he might, never more.  Nobody adds up
- * permits to decide; adding them up says what to show.
+ * Permits are numbered from 0.  Under a limit of n only a permit i < m may be taken, where m
+ * is the greatest number <= n with m + (permits >= m that are taken) <= n: n itself, unless
+ * the limit was lowered.  Whoever takes i < m leaves that sum as it is, so what is taken
+ * never comes to more than n, and as nobody takes one above it, m only grows: whoever saw an
+ * older picture takes less than he might, never more.  (Those above m that are taken in the end
+ * were so all the time that he looked.)  Below m just as many are free as n has room for.
  *
  * A slot has cells x 16 permits.  More than that are in further slots of the same key, its
  * *chunks*: the link's spare bits say which (chunk 0 is the key itself; 0xfff stays an extra
@@ -410,6 +412,7 @@ tat_near(uint64_t tat, uint64_t now)
 /* ---- blank: 00000 serial(29) tick(30) ---- */
 #define BLANK(serial, tick) (((serial) & ((UINT64_C(1) << 29) - 1)) << 30 | (tick))
 #define BLANK_TICK(w) ((w)&TICK_MASK)
+#define BLANK_SERIAL(w) ((w) >> 30 & ((UINT64_C(1) << 29) - 1))
 
 /* A bucket's period (ring word 1) while a conversion freezes it: 00000 1 cc(5) p(53) */
 #define PERIOD_CLOSED(p, c) (UINT64_C(1) << 58 | ((c)&31) << 53 | ((p)&PERIOD_MASK))
@@ -488,10 +491,11 @@ enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2, CONV_RESET = 3
 
 /* ---- link of a chunk: its number stands in the spare bits; 0: the key itself ---- */
 #define LINK_CHUNK(w) ((uint32_t)((w) >> 24 & 0xfff))
-#define CHUNK_LINK(next, chunk, len, limit) \
-	(LINK_WORD(next, len, limit) | (uint64_t)(chunk) << 24)
+#define CHUNK_LINK(next, chunk, len, limit) (LINK_WORD(next, len, limit) | (uint64_t)(chunk) << 24)
 
-/* ---- permits ---- */
+/* ---- permits; serials of blanks that one of each kind left behind ---- */
+#define PERMIT_HELD 6u
+#define PERMIT_KEPT 7u
 #define HOLDER_BITS 24
 #define HOLDER_MASK ((UINT64_C(1) << HOLDER_BITS) - 1)
 #define HELD_WORD(holder, ttl, tick) \

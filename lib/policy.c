@@ -316,7 +316,6 @@ policy_zone_name(const struct policy_ref *p, uint32_t zone)
 /* ---- writing ---- */
 
 #define SHAPE_COUNT 1u /* unlimited */
-#define SHAPE_CONCURRENT 2u
 #define SHAPE_SLIDING 16u /* + seconds, up to 86,400 */
 #define SHAPE_FIXED (SHAPE_SLIDING + 86401u)
 #define SHAPE_DAY (SHAPE_FIXED + 86401u) /* + hash of the zone */

@@ -110,7 +110,7 @@ struct ruleset {
 	uint32_t origin; /* string: where it comes from, for people */
 	uint16_t plan;   /* index into plans, 0: none */
 	uint16_t env;
-	uint32_t value;  /* string: an entitlement's value; 0: none */
+	uint32_t value; /* string: an entitlement's value; 0: none */
 	uint32_t reserved[8];
 	struct rate_def rates[RATION_RATES_MAX];
 };
@@ -369,6 +369,8 @@ uint8_t policy_shape_kind(uint32_t shape);
 
 /* Hash of a name or key in the policy (unkeyed: only rationd's own input is in it). */
 uint64_t policy_hash(const void *bytes, size_t len);
+
+#define SHAPE_CONCURRENT 2u /* of every rate of a concurrency limit */
 
 /* ---- writing; rationd alone ---- */
 

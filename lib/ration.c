@@ -11,7 +11,7 @@
 #include <time.h>
 
 #include "atomics.h"
-#include "handle.h"
+#include "holder.h"
 
 #ifdef RATION_STEPS
 _Thread_local void (*step_hook)(const char *where, const word_t *w);
@@ -48,6 +48,18 @@ after_fork_child(void)
 		/* A thread that was attaching does not exist here. */
 		atomic_store_explicit(&r->attaching, 0, memory_order_relaxed);
 	}
+	(void)pthread_mutex_unlock(&handles_lock);
+}
+
+void
+handle_hold_forks(void)
+{
+	(void)pthread_mutex_lock(&handles_lock);
+}
+
+void
+handle_let_fork(void)
+{
 	(void)pthread_mutex_unlock(&handles_lock);
 }
 
@@ -268,6 +280,7 @@ ration_close(ration_t *r)
 			break;
 		}
 	(void)pthread_mutex_unlock(&handles_lock);
+	holder_close(r);
 	while ((m = r->maps) != NULL) {
 		r->maps = m->older;
 		if (m->lent)

@@ -82,10 +82,11 @@ enum ration_error {
 #define RATION_RATES_MAX 4u              /* rates of one limit */
 #define RATION_DECISION_RATES 16u        /* rates in one decision */
 
-#define RATION_ATTRS_MAX 16u             /* attributes of one request */
-#define RATION_METHOD_MAX 31u            /* bytes of a request's method */
-#define RATION_PATH_MAX 4096u            /* bytes of a request's path, its query aside */
-#define RATION_ADDRESS_MAX 46u           /* bytes of an address as text, NUL included */
+#define RATION_ATTRS_MAX 16u     /* attributes of one request */
+#define RATION_METHOD_MAX 31u    /* bytes of a request's method */
+#define RATION_PATH_MAX 4096u    /* bytes of a request's path, its query aside */
+#define RATION_TTL_MAX 32400000u /* ms that a lease may last unless renewed: 9 h */
+#define RATION_ADDRESS_MAX 46u   /* bytes of an address as text, NUL included */
 
 /* ration_open() flags */
 #define RATION_FAIL_OPEN 1u /* without a segment: succeed, admit, mark RATION_F_DEGRADED */
@@ -280,7 +281,10 @@ int ration_open(const char *instance, unsigned flags, ration_t **out);
 /* As ration_open(), in directory dir (as $RATION_DIR); NULL looks as above. */
 int ration_open_dir(const char *dir, const char *instance, unsigned flags, ration_t **out);
 
-/* Close; no other thread may be in a call with r.  NULL is allowed. */
+/*
+ * Close; no other thread may be in a call with r.  NULL is allowed.  Leases of this process that
+ * were taken with r and not for longer (ration_lease_named()) end.
+ */
 void ration_close(ration_t *r);
 
 /*
@@ -371,10 +375,13 @@ int ration_settle(ration_t *r, ration_decision_t *d, uint64_t real_cost);
 /*
  * Take one of a key's permits of a concurrency limit ("5 concurrent"), until it is released,
  * the process ends (however: exit, exec, SIGKILL), or ttl_ms have passed.
- * key: len bytes.  ttl_ms: 0: no time limit; else it is rounded up by at most 1/32 + 34 ms.
+ * key: len bytes.  ttl_ms: 0: no time limit; else at most RATION_TTL_MAX, and rounded up by at
+ * most 1/32 + 34 ms.
  * lease: filled in when admitted.  d: filled in; may be NULL.  used counts what is held.
  * retry_at of a denial: when the first lease with a time to live ends, else RATION_NEVER
  * with RATION_R_RELEASE.
+ * Where nothing is held (an unlimited rate, mode off or observe, a full table, no segment)
+ * lease->word is 0: it is released like any other.
  * The first lease of a process makes system calls (it opens a lock file); later ones none,
  * but before a denial, when dead holders are looked for: then some for each holder.
  * A lease belongs to the process, not to the thread; a forked child has none of them.

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "lease.h"
 #include "words.h"
 
 /* Has the window that tag's word belongs to ended? */
@@ -112,6 +113,8 @@ cell_refund(const struct cell_ctx *x, const ration_receipt_t *rc, uint64_t units
 
 	if (WHERE_CELL(rc->where) >= x->seg->cells)
 		return RATION_EINVAL;
+	if (RECEIPT_IS_LEASE(rc))
+		return units == 0 ? RATION_ESTALE : lease_refund(x, rc);
 	conv = cell_load(x, WHERE_CELL(rc->where), CELL_CONV);
 	shape = CONV_SHAPE(conv);
 	kind = shape_kind(shape);

@@ -7,6 +7,22 @@
 
 #define LIFE_TICKS 60 /* 2 s: the shortest life of a slot */
 
+/*
+ * A permit that is free, and was taken so long ago that its words do not recur: those that were
+ * kept say when to 8.7 s only (lease.c).
+ */
+static bool
+permit_idle(uint64_t w, uint64_t now, uint64_t idle_ns)
+{
+	enum word_kind kind = word_kind(w);
+
+	if (kind == W_NARROW || kind == W_WIDE)
+		return false;
+	return kind != W_BLANK ||
+	    tick_past(now, BLANK_TICK(w),
+		idle_ns / TICK_NS + (BLANK_SERIAL(w) == PERMIT_KEPT ? 768 : LIFE_TICKS));
+}
+
 /* Would nobody miss this word of a cell of this kind?  age: how long it must have lain. */
 static bool
 word_idle(const struct cell_ctx *x, uint64_t w, uint8_t kind, uint64_t window_ns, uint64_t idle_ns)
@@ -14,6 +30,8 @@ word_idle(const struct cell_ctx *x, uint64_t w, uint8_t kind, uint64_t window_ns
 	uint64_t now = tick_of(x->now_ns), unix_now = tick_of((uint64_t)x->unix_ns), age;
 	uint64_t wait = window_ns + idle_ns;
 
+	if (kind == RATION_CONCURRENT)
+		return permit_idle(w, now, idle_ns);
 	switch (word_kind(w)) {
 	case W_BLANK:
 		/* Unlimited: when it was last used. */
@@ -63,8 +81,6 @@ cell_idle(const struct cell_ctx *x, unsigned cell, uint64_t idle_ns)
 	if (!tick_past(now, CONV_FINE(conv) >> 6, LIFE_TICKS + idle_ns / TICK_NS))
 		return false;
 	window = kind_window(CONV_SHAPE(conv), &kind);
-	if (kind == RATION_CONCURRENT)
-		return false;
 	for (unsigned i = 0; i < RING_WORDS; i++) {
 		if (kind == RATION_BUCKET && i == 1)
 			continue; /* the period */

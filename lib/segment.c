@@ -14,6 +14,7 @@
 
 #include "atomics.h"
 #include "clock.h"
+#include "holder.h"
 #include "slot.h"
 
 #define ALIGN(n, a) (((n) + (a)-1) / (a) * (a))
@@ -105,9 +106,8 @@ open_error(void)
 	}
 }
 
-/* Is fd a file that root, we, or the run directory's owner made, closed to the world? */
-static int
-trusted(int fd, const struct paths *p, uint64_t *bytes)
+int
+segment_trusted(int fd, const struct paths *p, uint64_t *bytes)
 {
 	struct stat st, dir;
 
@@ -131,7 +131,7 @@ map_file(const char *path, const struct paths *p, bool writable, uint64_t min, v
 
 	if (fd == -1)
 		return open_error();
-	e = trusted(fd, p, bytes);
+	e = segment_trusted(fd, p, bytes);
 	if (e == 0 && (*bytes < min || *bytes > (uint64_t)1 << 46))
 		e = RATION_EBADSEG;
 	if (e == 0) {
@@ -437,6 +437,13 @@ segment_create(const struct paths *p, const struct segment_size *size, unsigned 
 	seg->bytes = plan.bytes;
 	seg->writable = true;
 	fill_counters(seg, &plan, size, id);
+	if (holder_file_make(p, gid) != 0) {
+		(void)snprintf(err, errsize, "%s: cannot be made: %s", p->holders, strerror(errno));
+		(void)unlink(tmp_policy);
+		(void)unlink(tmp_counters);
+		segment_detach(seg);
+		return RATION_ESYS;
+	}
 	if (rename(tmp_policy, p->policy) != 0 || rename(tmp_counters, p->counters) != 0) {
 		(void)snprintf(err, errsize, "%s: cannot rename: %s", p->counters, strerror(errno));
 		(void)unlink(tmp_policy);

@@ -23,7 +23,7 @@ struct paths {
 	char run_dir[1024]; /* socket and lock: /run/ration, $XDG_RUNTIME_DIR/ration, $RATION_DIR */
 	char counters[1200];
 	char policy[1200];
-	char lock[1200]; /* held by rationd (OFD write lock on byte 0) */
+	char lock[1200];    /* held by rationd (OFD write lock on byte 0) */
 	char holders[1200]; /* locked by holders of leases (OFD read locks, see layout.h) */
 	char socket[1200];
 	char state[1200];  /* durable state: an SQLite file */
@@ -96,6 +96,10 @@ int segment_policy_switch(const struct paths *p, struct segment *seg, const stru
     char *err, size_t errsize);
 /* What a killed rationd left of all that, and of objects that were never complete. */
 void segment_tidy(const struct paths *p);
+
+/* Is fd a file that root, we, or the run directory's owner made, closed to the world?  0 or an
+ * error. */
+int segment_trusted(int fd, const struct paths *p, uint64_t *bytes);
 
 /* Are the counters from this boot?  (Shared time starts anew at boot.) */
 bool segment_same_boot(const struct segment *seg);

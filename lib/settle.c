@@ -100,7 +100,7 @@ ration_refund(ration_t *r, const ration_decision_t *d, uint64_t units)
 
 		/* What the rate's newer receipts gave back already. */
 		for (unsigned k = i + 1; k < d->nreceipts && left > 0; k++)
-			if (receipt_same(rc, &d->receipts[k], true))
+			if (!RECEIPT_IS_LEASE(rc) && receipt_same(rc, &d->receipts[k], true))
 				left -= RECEIPT_UNITS(d->receipts[k].units) < left
 				    ? RECEIPT_UNITS(d->receipts[k].units)
 				    : left;

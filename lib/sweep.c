@@ -9,6 +9,7 @@
 
 #include "atomics.h"
 #include "cell.h"
+#include "lease.h"
 #include "slot.h"
 
 #define HALFMADE_TICKS 60 /* 2 s */
@@ -40,6 +41,7 @@ slot_bucket(const struct sweeper *w, uint64_t slot, word_t **bucket)
 	id.limit = policy_string(&w->policy, limit.name, &id.limit_len);
 	id.key = key;
 	id.key_len = (size_t)len;
+	id.chunk = LINK_CHUNK(link);
 	ident_hash(w->seg, &id);
 	*bucket = &w->seg->buckets[table_bucket(w->seg, id.hash)];
 	return true;
@@ -111,7 +113,8 @@ unlink_slot(const struct sweeper *w, uint64_t slot)
 		p = &segment_slot(w->seg, before)[SLOT_LINK];
 		link = word_load(p);
 		if (LINK_NEXT(link) == slot + 1)
-			(void)word_cas(p, link, LINK_WORD(next, LINK_LEN(link), LINK_LIMIT(link)));
+			(void)word_cas(p, link,
+			    CHUNK_LINK(next, LINK_CHUNK(link), LINK_LEN(link), LINK_LIMIT(link)));
 	}
 	return false;
 }
@@ -290,6 +293,36 @@ all_idle(struct sweeper *w)
 	return true;
 }
 
+/* Chunk 0 of a key of leases stays as long as one of the others does. */
+static bool
+has_chunks(const struct sweeper *w, uint64_t slot)
+{
+	const word_t *s = segment_slot(w->seg, slot), *cell = &s[SLOT_CELLS];
+	uint64_t link = word_load(&s[SLOT_LINK]), cache = word_load(&cell[CELL_CACHE]);
+	unsigned char key[256];
+	struct limit_def limit;
+	struct ident id;
+	struct found f;
+	int len;
+
+	if (CONV_SHAPE(word_load(&cell[CELL_CONV])) != SHAPE_CONCURRENT || LINK_CHUNK(link) != 0 ||
+	    (cache >> 60 == 1 && CHUNKS_OF(cache) == 0))
+		return false;
+	len = table_slot_key(w->seg, slot, key);
+	if (len <= 0 || !policy_limit(&w->policy, LINK_LIMIT(link), &limit))
+		return false;
+	id.limit = policy_string(&w->policy, limit.name, &id.limit_len);
+	id.key = key;
+	id.key_len = (size_t)len;
+	for (uint32_t i = lease_chunks(cache); i > 0; i--) {
+		id.chunk = i;
+		ident_hash(w->seg, &id);
+		if (table_find(w->seg, &id, LINK_LIMIT(link), &f))
+			return true;
+	}
+	return false;
+}
+
 static void
 sweep_live(struct sweeper *w, uint64_t slot, uint64_t state)
 {
@@ -300,10 +333,20 @@ sweep_live(struct sweeper *w, uint64_t slot, uint64_t state)
 	w->x.slot = s;
 	w->x.birth = birth;
 	/* At most one attempt a tick, and no life shorter than 2 s. */
-	if (!tick_past(w->tick, STATE_ATTEMPT(state), HALFMADE_TICKS) || !all_idle(w))
+	if (!tick_past(w->tick, STATE_ATTEMPT(state), HALFMADE_TICKS))
 		return;
+	if (!all_idle(w)) {
+		/* Who took a permit was killed before he could mark it. */
+		lease_mark(w->seg, slot);
+		return;
+	}
 	if (!word_cas(&s[SLOT_STATE], state, retiring))
 		return;
+	/* After that: who adds a chunk from now on looks at the state afterwards. */
+	if (has_chunks(w, slot)) {
+		(void)word_cas(&s[SLOT_STATE], retiring, STATE_WORD(birth, w->tick, ST_LIVE));
+		return;
+	}
 	for (unsigned i = 0; i < w->seg->cells; i++)
 		if (!cell_retire(&w->x, i, w->idle_ns)) {
 			(void)word_cas(
@@ -322,7 +365,7 @@ static void
 sweep_slot(struct sweeper *w, uint64_t slot)
 {
 	word_t *s = segment_slot(w->seg, slot);
-	uint64_t state = word_load(&s[SLOT_STATE]);
+	uint64_t state = word_load(&s[SLOT_STATE]), link;
 
 	switch (STATE_ST(state)) {
 	case ST_FREE:
@@ -336,7 +379,8 @@ sweep_slot(struct sweeper *w, uint64_t slot)
 		return;
 	case ST_LIVE:
 		w->s->live++;
-		w->s->per_limit[LINK_LIMIT(word_load(&s[SLOT_LINK])) % LIMITS_MAX]++;
+		link = word_load(&s[SLOT_LINK]);
+		w->s->per_limit[LINK_LIMIT(link) % LIMITS_MAX] += LINK_CHUNK(link) == 0;
 		sweep_live(w, slot, state);
 		return;
 	case ST_RETIRING:

@@ -20,6 +20,8 @@ ident_hash(const struct segment *seg, struct ident *id)
 	sip_init(&s, seg->secret);
 	sip_bytes(&s, (const unsigned char *)id->limit, id->limit_len);
 	sip_bytes(&s, id->key, id->key_len);
+	if (id->chunk != 0)
+		sip_word(&s, id->chunk);
 	id->hash = sip_end(&s);
 }
 
@@ -151,7 +153,8 @@ walk(const struct segment *seg, const struct policy_ref *p, const struct ident *
 		s = segment_slot(seg, ref - 1);
 		state = word_load(&s[SLOT_STATE]);
 		link = word_load(&s[SLOT_LINK]);
-		same = LINK_LEN(link) == id->key_len && st_reachable(STATE_ST(state)) &&
+		same = LINK_LEN(link) == id->key_len && LINK_CHUNK(link) == id->chunk &&
+		    st_reachable(STATE_ST(state)) &&
 		    (p != NULL ? limit_equal(p, LINK_LIMIT(link), id)
 			       : LINK_LIMIT(link) == limit_id) &&
 		    key_equal(seg, s, id);
@@ -364,7 +367,9 @@ make(const struct segment *seg, uint64_t slot, uint64_t birth, const struct iden
 
 	if (!write_key(seg, slot, birth, id, tick))
 		return false;
-	(void)word_cas(&s[SLOT_RESOLVED], slot_initial(seg, slot, birth, SLOT_RESOLVED), resolved);
+	if (resolved != 0) /* else: never */
+		(void)word_cas(
+		    &s[SLOT_RESOLVED], slot_initial(seg, slot, birth, SLOT_RESOLVED), resolved);
 	for (uint32_t i = 0; i < ncells && i < seg->cells; i++) {
 		word_t *conv = &s[SLOT_CELLS + i * CELL_WORDS + CELL_CONV];
 		uint64_t old = slot_initial(
@@ -399,8 +404,8 @@ link_slot(const struct segment *seg, uint64_t slot, uint64_t birth, const struct
 	}
 	filler = slot_initial(seg, slot, birth, SLOT_LINK);
 	if (r == WALK_ABSENT &&
-	    word_cas(
-		&s[SLOT_LINK], filler, LINK_WORD(BUCKET_REF(f.bucket), id->key_len, limit_id)) &&
+	    word_cas(&s[SLOT_LINK], filler,
+		CHUNK_LINK(BUCKET_REF(f.bucket), id->chunk, id->key_len, limit_id)) &&
 	    word_cas(&s[SLOT_STATE], STATE_WORD(birth, tick, ST_MAKING), ready)
 	    /*
 	     * After the bucket was read: had rationd taken the slot back before, it would
@@ -438,7 +443,8 @@ table_add(const struct segment *seg, const struct ident *id, uint32_t limit_id, 
 		}
 		e = link_slot(seg, slot, birth, id, limit_id, tick, out);
 		if (e == 0) {
-			word_count(&seg->limits[limit_id % LIMITS_MAX].keys, 1);
+			if (id->chunk == 0)
+				word_count(&seg->limits[limit_id % LIMITS_MAX].keys, 1);
 			return 0;
 		}
 	}
@@ -468,7 +474,7 @@ table_slot_key(const struct segment *seg, uint64_t slot, unsigned char key[256])
 	uint64_t link = word_load(&s[SLOT_LINK]), refs;
 	size_t len = LINK_LEN(link), rest, first, inline_bytes = KEY_INLINE_WORDS * 8;
 
-	if (len == 0 || LINK_LIMIT(link) >= LIMITS_MAX || (link >> 24 & 0xfff) != 0)
+	if (len == 0 || LINK_LIMIT(link) >= LIMITS_MAX || LINK_CHUNK(link) > CHUNKS_MAX)
 		return -1;
 	if (len <= inline_bytes) {
 		copy_words(seg, slot, SLOT_KEY, key, len);
@@ -498,7 +504,7 @@ table_key(const struct segment *seg, uint64_t slot, unsigned char key[256], uint
 	uint64_t state = word_load(&s[SLOT_STATE]), link = word_load(&s[SLOT_LINK]);
 	int len;
 
-	if (!st_reachable(STATE_ST(state)))
+	if (!st_reachable(STATE_ST(state)) || LINK_CHUNK(link) != 0)
 		return -1;
 	len = table_slot_key(seg, slot, key);
 	*limit = LINK_LIMIT(link);

@@ -20,6 +20,7 @@ struct ident {
 	const unsigned char *key;
 	size_t key_len;
 	uint64_t hash;
+	uint32_t chunk; /* which of the key's slots: of leases (layout.h); else 0 */
 };
 
 struct found {
@@ -37,7 +38,7 @@ bool table_find(
 void table_prefetch(const struct segment *seg, uint64_t hash);
 
 /*
- * Find or add.  tick: now.  resolved: initial SLOT_RESOLVED; shapes: initial
+ * Find or add.  tick: now.  resolved: initial SLOT_RESOLVED, 0: never; shapes: initial
  * shapes of ncells cells.  0; RATION_EBUSY; or RATION_R_FULL (positive) when
  * there is no room.
  */
@@ -45,8 +46,9 @@ int table_add(const struct segment *seg, const struct ident *id, uint32_t limit_
     uint64_t resolved, const uint32_t *shapes, uint32_t ncells, uint64_t tick, struct found *out);
 
 /*
- * Key of a slot, for those who list: copies up to 255 bytes into key and returns its
- * length, or -1 when the slot is not in use.  *limit: its limit's id; *birth.
+ * Key of a slot, for those who list (not a chunk's: it is not a key of its own): copies up to 255
+ * bytes into key and returns its length, or -1 when the slot is not in use.  *limit: its limit's
+ * id; *birth.
  */
 int table_key(const struct segment *seg, uint64_t slot, unsigned char key[256], uint32_t *limit,
     uint64_t *birth);

@@ -56,6 +56,9 @@ cell_total(const word_t *slot)
 	uint64_t total = word_load(&slot[SLOT_TOTAL]), sum = TOTAL_UNITS(total), w;
 	unsigned i;
 
+	/* Permits are no units. */
+	if (CONV_SHAPE(word_load(&slot[SLOT_CELLS + CELL_CONV])) == SHAPE_CONCURRENT)
+		return sum;
 	for (i = 0; i < RING_WORDS; i++)
 		sum += word_units(word_load(&ring[i]));
 	if (mark_stands(ring, TOTAL_MARK(total), &i, &w))

@@ -5,6 +5,7 @@
 #include "atomics.h"
 #include "cell.h"
 #include "queue.h"
+#include "lease.h"
 #include "table.h"
 
 bool
@@ -14,8 +15,9 @@ view_totals(
 	const word_t *s = segment_slot(seg, slot);
 	uint64_t state = word_load(&s[SLOT_STATE]);
 
-	if (STATE_ST(state) != ST_LIVE && STATE_ST(state) != ST_READY &&
-	    STATE_ST(state) != ST_RETIRING)
+	if ((STATE_ST(state) != ST_LIVE && STATE_ST(state) != ST_READY &&
+		STATE_ST(state) != ST_RETIRING) ||
+	    LINK_CHUNK(word_load(&s[SLOT_LINK])) != 0)
 		return false;
 	*birth = STATE_BIRTH(state);
 	*admitted = cell_total(s);
@@ -68,6 +70,37 @@ share_used(const ration_rate_t *r)
 	return r->limit_units == 0 ? 1e30 : (double)r->used / (double)r->limit_units;
 }
 
+/* The key's, with the name of its limit by the policy. */
+static bool
+ident_of(const struct segment *seg, const struct policy_ref *p, uint32_t limit,
+    const unsigned char *key, size_t len, struct ident *id)
+{
+	struct limit_def l;
+
+	if (!policy_limit(p, limit, &l))
+		return false;
+	*id = (struct ident) { .key = key, .key_len = len };
+	id->limit = policy_string(p, l.name, &id->limit_len);
+	ident_hash(seg, id);
+	return true;
+}
+
+/* What is used of a rate; of a concurrency limit: the permits taken, in all of its slots. */
+static void
+look_at(const struct cell_ctx *x, const struct row *row, unsigned i, const struct rate_def *r,
+    struct look *l)
+{
+	struct permit permit;
+	struct ident id;
+	struct lease_key k = { &id, row->limit, row->slot };
+
+	if (r->kind == RATION_CONCURRENT && r->units != RATION_UNLIMITED &&
+	    ident_of(x->seg, x->policy, row->limit, row->key, row->key_len, &id))
+		(void)lease_look(x, &k, r->units, 0, &permit, l);
+	else if (i >= x->seg->cells || cell_look(x, i, r, 0, l) > LOOK_DENIES)
+		look_empty(x, r, l);
+}
+
 bool
 view_row(const struct segment *seg, uint64_t slot, uint64_t now_ns, struct row *out)
 {
@@ -99,8 +132,7 @@ view_row(const struct segment *seg, uint64_t slot, uint64_t now_ns, struct row *
 		const struct rate_def *r = &rules.rates[i];
 		struct look l;
 
-		if (i >= seg->cells || cell_look(&x, i, r, 0, &l) > LOOK_DENIES)
-			look_empty(&x, r, &l);
+		look_at(&x, out, i, r, &l);
 		cell_report(&x, r, &l, 0, &out->rates[i]);
 		if (l.used >= r->units)
 			cell_retry(&x, i, r, &l, 1, &out->rates[i]);
@@ -117,6 +149,7 @@ view_reset(const struct segment *seg, uint64_t slot, uint64_t birth, uint64_t no
 	struct policy_ref p;
 	struct ruleset rules;
 	struct cell_ctx x;
+	struct ident id;
 	uint64_t life;
 	uint32_t limit, index;
 	int len;
@@ -130,8 +163,14 @@ view_reset(const struct segment *seg, uint64_t slot, uint64_t birth, uint64_t no
 	x.writable = true;
 	if (!rules_of(&p, x.slot, limit, key, (size_t)len, x.unix_ns / 1000000000, &rules, &index))
 		return RATION_ESTALE;
+	if (ident_of(seg, &p, limit, key, (size_t)len, &id))
+		lease_reset(&x, &(struct lease_key) { &id, limit, slot });
 	for (unsigned i = 0; i < rules.nrates && i < seg->cells; i++) {
-		enum look_result res = cell_convert(&x, i, &rules.rates[i], true);
+		enum look_result res;
+
+		if (rules.rates[i].kind == RATION_CONCURRENT)
+			continue; /* it was released */
+		res = cell_convert(&x, i, &rules.rates[i], true);
 
 		if (res == LOOK_GONE &&
 		    (!table_rescue(seg, slot, birth) ||

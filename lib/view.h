@@ -35,7 +35,8 @@ bool view_totals(const struct segment *seg, uint64_t slot, uint64_t *birth, uint
  */
 bool view_row(const struct segment *seg, uint64_t slot, uint64_t now_ns, struct row *out);
 
-/* Set a key's used units to 0 on all its rates (RESET conversion).  0, RATION_ESTALE, RATION_EBUSY.
+/* Set a key's used units to 0 on all its rates (RESET conversion); its leases are released.  0,
+ * RATION_ESTALE, RATION_EBUSY.
  */
 int view_reset(const struct segment *seg, uint64_t slot, uint64_t birth, uint64_t now_ns);
 

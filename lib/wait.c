@@ -90,9 +90,11 @@ peek(struct waiter *w)
 static int
 ask(struct waiter *w)
 {
-	if (w->lease != NULL)
-		return ration_lease(w->r, w->limit, w->key, w->len, w->ttl_ms, w->lease, w->c.d);
-	return call_run(&w->c);
+	int v = call_run(&w->c);
+
+	if (v == RATION_ADMITTED && w->lease != NULL)
+		call_lease(&w->c, w->lease);
+	return v;
 }
 
 /* Denied, but a lease may be released at any time. */
@@ -433,11 +435,15 @@ static int
 wait_step(struct waiter *w)
 {
 	struct queue_ahead a;
+	struct item *it;
 	int e = call_begin(&w->c, w->r, true, w->d);
 
 	if (e != 0)
 		return e;
-	(void)call_claim(&w->c, w->limit, strlen(w->limit), NO_ID, w->key, w->len, w->cost);
+	it = call_claim(&w->c, w->limit, strlen(w->limit), NO_ID, w->key, w->len, w->cost);
+	it->only = w->lease != NULL;
+	it->want.ttl_ms = w->ttl_ms;
+	w->c.units = w->lease == NULL;
 	w->c.queued = !w->once;
 	w->before = 0;
 	w->now_ns = clock_monotonic(&w->r->clock);
@@ -464,7 +470,7 @@ wait_over(struct waiter *w, int v)
 {
 	leave(w);
 	w->b->at_ns = 0;
-	if (v == RATION_DENIED && !w->once && w->lease == NULL)
+	if (v == RATION_DENIED && !w->once)
 		call_denied(&w->c, item_of(w));
 	return v;
 }
@@ -594,10 +600,16 @@ ration_lease_wait(ration_t *r, const char *limit, const void *key, size_t len, u
 		e = waiter_deadline(&w, deadline);
 	if (e != 0)
 		return e;
+	if (ttl_ms > RATION_TTL_MAX)
+		return RATION_EINVAL;
+	memset(lease, 0, sizeof(*lease));
 	w.b = &b;
 	w.lease = lease;
 	w.ttl_ms = ttl_ms;
-	return wait_on(&w);
+	e = wait_on(&w);
+	if (e == RATION_ADMITTED) /* without a segment too: nothing to release */
+		lease->size = sizeof(*lease);
+	return e;
 }
 
 int

@@ -15,6 +15,7 @@
 
 struct name {
 	uint32_t limit;
+	uint32_t chunk;
 	int len;
 	uint64_t slot;
 	unsigned char key[256];
@@ -54,12 +55,14 @@ home_of(struct audit *a, uint64_t slot, struct name *n)
 
 	n->slot = slot;
 	n->limit = LINK_LIMIT(link);
+	n->chunk = LINK_CHUNK(link);
 	n->len = table_slot_key(a->seg, slot, n->key);
 	if (n->len <= 0 || !policy_limit(&a->policy, n->limit, &limit))
 		return UINT64_MAX;
 	id.limit = policy_string(&a->policy, limit.name, &id.limit_len);
 	id.key = n->key;
 	id.key_len = (size_t)n->len;
+	id.chunk = n->chunk;
 	ident_hash(a->seg, &id);
 	return table_bucket(a->seg, id.hash);
 }
@@ -179,6 +182,8 @@ by_name(const void *x, const void *y)
 
 	if (a->limit != b->limit)
 		return a->limit < b->limit ? -1 : 1;
+	if (a->chunk != b->chunk)
+		return a->chunk < b->chunk ? -1 : 1;
 	if (a->len != b->len)
 		return a->len < b->len ? -1 : 1;
 	return memcmp(a->key, b->key, (size_t)(a->len > 0 ? a->len : 0));

@@ -9,7 +9,7 @@
 
 static uint64_t
 bucket_of(const struct fixture *f, const struct policy_ref *p, uint32_t limit,
-    const unsigned char *key, int len)
+    const unsigned char *key, int len, uint32_t chunk)
 {
 	struct limit_def l;
 	struct ident id;
@@ -19,6 +19,7 @@ bucket_of(const struct fixture *f, const struct policy_ref *p, uint32_t limit,
 	id.limit = policy_string(p, l.name, &id.limit_len);
 	id.key = key;
 	id.key_len = (size_t)len;
+	id.chunk = chunk;
 	ident_hash(&f->seg, &id);
 	return table_bucket(&f->seg, id.hash);
 }
@@ -32,9 +33,8 @@ audit_list(const struct fixture *f, const struct policy_ref *p, uint64_t b, uint
 	uint64_t ref = BUCKET_REF(word_load(&seg->buckets[b]));
 
 	while (ref != 0) {
-		uint64_t slot = ref - 1, state, birth;
+		uint64_t slot = ref - 1, state, link;
 		unsigned char key[256];
-		uint32_t limit;
 		int len;
 
 		if (slot >= seg->nslots)
@@ -50,10 +50,11 @@ audit_list(const struct fixture *f, const struct policy_ref *p, uint64_t b, uint
 		case ST_LIVE:
 		case ST_RETIRING:
 			a->linked++;
-			len = table_key(seg, slot, key, &limit, &birth);
+			len = table_slot_key(seg, slot, key);
+			link = word_load(&segment_slot(seg, slot)[SLOT_LINK]);
 			if (len <= 0)
 				return "a linked slot has no key";
-			if (bucket_of(f, p, limit, key, len) != b)
+			if (bucket_of(f, p, LINK_LIMIT(link), key, len, LINK_CHUNK(link)) != b)
 				return "a key is in another's list";
 			break;
 		default:
@@ -68,11 +69,12 @@ static bool
 same_key(const struct segment *seg, uint64_t x, uint64_t y)
 {
 	unsigned char a[256], b[256];
-	uint64_t birth;
-	uint32_t la, lb;
-	int na = table_key(seg, x, a, &la, &birth), nb = table_key(seg, y, b, &lb, &birth);
+	uint64_t la = word_load(&segment_slot(seg, x)[SLOT_LINK]);
+	uint64_t lb = word_load(&segment_slot(seg, y)[SLOT_LINK]);
+	int na = table_slot_key(seg, x, a), nb = table_slot_key(seg, y, b);
 
-	return na == nb && la == lb && memcmp(a, b, (size_t)na) == 0;
+	return na > 0 && na == nb && LINK_LIMIT(la) == LINK_LIMIT(lb) &&
+	    LINK_CHUNK(la) == LINK_CHUNK(lb) && memcmp(a, b, (size_t)na) == 0;
 }
 
 /* Extras that are referred to, and by whom. */
@@ -142,7 +144,7 @@ audit_table(const struct fixture *f, struct audit *a)
 bool
 audit_row(const struct fixture *f, const char *limit, const void *key, size_t len, struct row *row)
 {
-	struct ident id = { limit, strlen(limit), key, len, 0 };
+	struct ident id = { limit, strlen(limit), key, len, 0, 0 };
 	struct policy_ref p;
 	struct found at;
 

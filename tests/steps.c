@@ -164,7 +164,7 @@ keep_image(uint32_t version)
 static uint64_t
 bucket_of(const char *key)
 {
-	struct ident id = { "m", 1, (const unsigned char *)key, strlen(key), 0 };
+	struct ident id = { "m", 1, (const unsigned char *)key, strlen(key), 0, 0 };
 
 	ident_hash(&wd.f.seg, &id);
 	return table_bucket(&wd.f.seg, id.hash);

@@ -171,7 +171,7 @@ acked(const struct crowd *c, enum thing k)
 static word_t *
 slot_of(struct crowd *c, enum thing k)
 {
-	struct ident id = { names[k], strlen(names[k]), (const unsigned char *)"one", 3, 0 };
+	struct ident id = { names[k], strlen(names[k]), (const unsigned char *)"one", 3, 0, 0 };
 	struct policy_ref p;
 	struct found f;
 
