@@ -82,9 +82,11 @@ read_headers(struct loader *l, const struct node *value, uint32_t *headers)
 static void
 wrong_template(struct loader *l, const struct node *n, size_t at, const char *expected)
 {
-	size_t rest = n->len - at;
+	size_t rest = n->len - at, excerpt = strcspn(n->text + at, "}");
 
-	if (rest == 0)
+	if (excerpt < rest)
+		rest = excerpt;
+	if (at == n->len)
 		report_add(
 		    &l->r, node_at(n, at), "found the end of the template, expected %s", expected);
 	else

@@ -278,8 +278,8 @@ test_template_places(void **state)
 	    config_parse("p.yaml", "answers: {a: {body: '${x} ${title} ${y} $ '}}\n", 46, &c, &m),
 	    -1);
 	assert_int_equal(m.n, 3);
-	assert_non_null(strstr(m.text[0], "p.yaml:1:24: found \"x}"));
-	assert_non_null(strstr(m.text[1], "p.yaml:1:38: found \"y}"));
+	assert_non_null(strstr(m.text[0], "p.yaml:1:24: found \"x\" in"));
+	assert_non_null(strstr(m.text[1], "p.yaml:1:38: found \"y\" in"));
 	assert_non_null(strstr(m.text[2], "p.yaml:1:41: found \"$ "));
 	mistakes_free(&m);
 }
@@ -420,8 +420,8 @@ test_values(void **state)
 	assert_int_equal(limit_of("keep").flags, LIMIT_VALUE);
 	/* neither environment nor share, nor exemption, is about it */
 	assert_string_equal(value_of("keep", "ka", NOW), "12 months; p.yaml:5: plan a");
-	assert_string_equal(value_of("keep", "kb", NOW),
-	    "30 months; p.yaml:12: plan b, until 2026-11-21 19:00");
+	assert_string_equal(
+	    value_of("keep", "kb", NOW), "30 months; p.yaml:12: plan b, until 2026-11-21 19:00");
 	assert_string_equal(value_of("keep", "kb", NOW + HOUR), "24 months; p.yaml:5: plan b");
 	assert_string_equal(
 	    value_of("keep", "kc", NOW), "-; p.yaml:5: plan c is custom and there is no override");
