@@ -170,6 +170,7 @@ write_leaves(struct builder *b, const struct policy_area *a, char *area)
 			.pattern = build_string(b, r->pattern),
 			.origin = build_string(b, config_place(c, r->mark, place, sizeof(place))),
 			.claims = nclaims,
+			.number = b->route_order[i],
 			.nclaims = (uint16_t)r->nclaims,
 			.method_len = (uint8_t)strlen(r->method),
 		};

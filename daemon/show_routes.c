@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "text.h"
@@ -97,19 +98,34 @@ exempt_json(const struct policy_ref *p)
 	    ranges_json(p, p->area->exempts, p->area->nexempt));
 }
 
+/* In the order of the files; NULL: out of memory. */
+static const struct route_leaf **
+in_order(const struct policy_ref *p)
+{
+	const struct route_leaf *leaves = section(p, p->area->leaves);
+	const struct route_leaf **out = calloc((size_t)p->area->nleaves + 1, sizeof(*out));
+
+	for (uint32_t i = 0; out != NULL && i < p->area->nleaves; i++)
+		out[leaves[i].number] = &leaves[i];
+	return out;
+}
+
 bool
 show_routes(struct call *c)
 {
 	json_t *list = json_array();
-	const struct route_leaf *leaves;
+	const struct route_leaf **leaves;
 	struct policy_ref p;
 
 	c->result = json_pack("{s:o}", "routes", list);
 	if (!keeper_policy(&c->d->keeper, &p))
 		return call_fail(c, RPC_INTERNAL, "no policy is published");
-	leaves = section(&p, p.area->leaves);
+	leaves = in_order(&p);
+	if (leaves == NULL)
+		return call_fail(c, RPC_INTERNAL, "out of memory");
 	for (uint32_t i = 0; i < p.area->nleaves; i++)
-		(void)json_array_append_new(list, route_json(&p, &leaves[i]));
+		(void)json_array_append_new(list, route_json(&p, leaves[i]));
+	free(leaves);
 	(void)json_object_set_new(
 	    c->result, "proxies", ranges_json(&p, p.area->proxies, p.area->nproxies));
 	(void)json_object_set_new(c->result, "exempt", exempt_json(&p));

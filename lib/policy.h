@@ -162,9 +162,10 @@ struct route_leaf {
 	uint32_t pattern; /* string: "GET /boletos/:id" */
 	uint32_t origin;  /* string: file:line */
 	uint32_t claims;  /* index of the first */
+	uint32_t number;  /* in the order of the files, for people */
 	uint16_t nclaims;
 	uint8_t method_len;
-	uint8_t reserved[5];
+	uint8_t reserved;
 };
 static_assert(sizeof(struct route_leaf) == 24, "fixed");
 

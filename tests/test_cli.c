@@ -774,6 +774,33 @@ test_status(void **state)
 	RUN(2, "top", "--nonsense");
 }
 
+static void
+test_routes(void **state)
+{
+	json_t *d;
+
+	RUN(0, "routes");
+	assert_string_equal(ran.out, "no routes\n");
+	write_policy(
+	    "exempt: {keys: ['a\\040b']}\nproxies: [10.0.0.0/8, '::1']\n"
+	    "limits: {api: 5/s, per-ip: {rates: 9/s, key: ip}}\n"
+	    "routes: {GET /a/:id: [api, per-ip], '* /h': [], PUT /x: {limit: api, key: who, "
+	    "cost: 2k}}\n");
+	RUN(0, "reload");
+	RUN(0, "routes");
+	assert_string_equal(ran.out,
+	    "GET /a/:id  api; per-ip by ip/32/64  (ration.yaml:4)\n"
+	    "* /h        -  (ration.yaml:4)\n"
+	    "PUT /x      api by who, cost 2000  (ration.yaml:4)\n"
+	    "proxies: 10.0.0.0/8, ::1\n"
+	    "exempt keys: a\\040b\n");
+	RUN(0, "routes", "--json");
+	d = parsed();
+	assert_int_equal(json_array_size(json_object_get(d, "routes")), 3);
+	json_decref(d);
+	RUN(2, "routes", "x");
+}
+
 /* Looking and taking go on without rationd; changes say what to start. */
 static void
 test_down(void **state)
@@ -874,6 +901,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_reload, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_watch, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_status, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_routes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_down, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stranger, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing, setup, teardown),
