@@ -112,8 +112,11 @@ fits_at(struct waiter *w)
 	const ration_decision_t *d = w->c.d;
 	uint64_t at = w->c.ctx.now_ns, s;
 
-	if (awaits_release(w))
-		return w->now_ns + NAP_NS;
+	if (awaits_release(w)) {
+		/* Sooner, if one with a time to live ends. */
+		s = it->looks[0].next;
+		return s > at && s - at < NAP_NS ? w->now_ns + (s - at) : w->now_ns + NAP_NS;
+	}
 	if (d->retry_at == RATION_NEVER)
 		return UINT64_MAX;
 	call_use(&w->c, it);
@@ -444,6 +447,7 @@ wait_step(struct waiter *w)
 	it->only = w->lease != NULL;
 	it->want.ttl_ms = w->ttl_ms;
 	w->c.units = w->lease == NULL;
+	w->c.precise = w->ttl_ms != 0; /* as ration_lease() */
 	w->c.queued = !w->once;
 	w->before = 0;
 	w->now_ns = clock_monotonic(&w->r->clock);

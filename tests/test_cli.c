@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "commands.h"
@@ -39,6 +40,8 @@ static const char policy_text[] = "table: {keys: 4k}\n"
 				  "  login: 3/min\n"
 				  "  tokens: {per: month, plans: [1k, 5k]}\n"
 				  "  free: unlimited\n"
+				  "  queued: 10/s burst 10\n"
+				  "  paced: 2/h\n"
 				  "  per-ip: {rates: [10/s burst 20], mode: observe}\n"
 				  "assign: {\"clinic:7\": growth}\n";
 
@@ -332,8 +335,11 @@ test_wrong_use(void **state)
 	RUN(2, "acquire", "api", "k", "--cost", "2T");
 	RUN(2, "acquire", "nolimit", "k");
 	RUN(2, "acquire", "api", "no\\qkey");
-	RUN(2, "acquire", "api", "k", "--wait", "1s");
-	RUN(2, "exec", "api", "k", "--", "true");
+	RUN(2, "acquire", "api", "k", "--wait", "soon");
+	check_said("expected a time");
+	RUN(2, "acquire", "api", "k", "--spread");
+	check_said("--wait");
+	RUN(2, "exec", "nolimit", "k", "--", "true");
 	RUN(2, "set", "api", "many");
 	check_said("expected");
 	RUN(2, "set", "api", "1/s", "--for", "ever");
@@ -407,6 +413,53 @@ test_acquire(void **state)
 	setenv("RATION_DIR", service.dir, 1);
 	RUN(3, "-i", "other", "acquire", "free", "k1");
 	check_said("rationd");
+}
+
+static int64_t
+mono_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void
+test_acquire_wait(void **state)
+{
+	int64_t start;
+	json_t *d;
+
+	/* It fits: at once.  The retry would be later than that: at once, too. */
+	start = mono_ms();
+	RUN(0, "acquire", "login", "w", "--cost", "3", "--wait", "30s");
+	RUN(1, "acquire", "login", "w", "--wait", "10s", "--json");
+	assert_true(mono_ms() - start < 9000);
+	d = parsed();
+	check_text(d, "verdict", "denied");
+	assert_true(json_integer_value(json_object_get(d, "retry_after")) > 10);
+	json_decref(d);
+	/* No waiting helps. */
+	RUN(1, "acquire", "login", "w", "--cost", "4", "--wait", "30s");
+	assert_true(mono_ms() - start < 9000);
+	/* It will fit: a bucket of 10/s gives two back in 200 ms. */
+	RUN(0, "acquire", "queued", "w", "--cost", "10");
+	start = mono_ms();
+	RUN(0, "acquire", "queued", "w", "--cost", "2", "--wait", "10s", "--json");
+	assert_true(mono_ms() - start >= 150 && mono_ms() - start < 5000);
+	d = parsed();
+	check_text(d, "verdict", "admitted");
+	json_decref(d);
+	/* One after the other, at the pace of the limit: four take three gaps of 100 ms. */
+	start = mono_ms();
+	for (int i = 0; i < 4; i++)
+		RUN(0, "acquire", "queued", "s", "--wait", "10s", "--spread");
+	assert_true(mono_ms() - start >= 300 && mono_ms() - start < 5000);
+	/* Evenly means that it is denied at the deadline, although it would fit. */
+	RUN(0, "acquire", "paced", "s", "--wait", "10s", "--spread");
+	RUN(1, "acquire", "paced", "s", "--wait", "100ms", "--spread");
+	assert_non_null(strstr(ran.out, "denied paced s: 1 of 2 used, 1 left"));
+	RUN(0, "acquire", "paced", "s");
 }
 
 static void
@@ -764,7 +817,7 @@ test_status(void **state)
 	check_member(d, "allow_s", JSON_REAL);
 	check_int(json_object_get(d, "segment"), "slots", 4000);
 	check_int(json_object_get(d, "segment"), "live", 1);
-	assert_int_equal(json_array_size(json_object_get(d, "limits_in_force")), 5);
+	assert_int_equal(json_array_size(json_object_get(d, "limits_in_force")), 7);
 	json_decref(d);
 	RUN(0, "status");
 	assert_non_null(strstr(ran.out, "300/min, 100/s"));
@@ -891,6 +944,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_help, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_use, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_acquire, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_acquire_wait, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_show, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_list, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_keys, setup, teardown),

@@ -153,7 +153,10 @@ join(unsigned who, const char *limit, unsigned flags, int64_t deadline_ms)
 static bool
 queue_of(const char *limit, struct queue *q)
 {
-	struct ident id = { limit, strlen(limit), (const unsigned char *)t.key, strlen(t.key), 0 };
+	struct ident id = { .limit = limit,
+		.limit_len = strlen(limit),
+		.key = (const unsigned char *)t.key,
+		.key_len = strlen(t.key) };
 	struct policy_ref p;
 	struct found f;
 

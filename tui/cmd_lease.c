@@ -98,26 +98,6 @@ struct permission {
 };
 
 static int
-span_option(const struct args *a, enum option_id id, const char *name, uint64_t *ns)
-{
-	char err[128];
-
-	if (!a->opt[id] || duration_parse(a->opt[id], ns, err, sizeof(err)) == 0)
-		return EXIT_OK;
-	complain("exec: --%s: %s", name, err);
-	return EXIT_USAGE;
-}
-
-static struct timespec
-after(uint64_t ns)
-{
-	uint64_t at = mono_now() + ns;
-
-	return (struct timespec) { .tv_sec = (time_t)(at / 1000000000),
-		.tv_nsec = (long)(at % 1000000000) };
-}
-
-static int
 permission_options(const struct args *a, struct permission *p)
 {
 	uint64_t wait_ns = 0;
@@ -131,11 +111,11 @@ permission_options(const struct args *a, struct permission *p)
 		complain("exec: --cost: %s", err);
 		return EXIT_USAGE;
 	}
-	if (span_option(a, OPT_TTL, "ttl", &p->ttl_ns) ||
-	    span_option(a, OPT_WAIT, "wait", &wait_ns))
+	if (span_option("exec", a, OPT_TTL, "ttl", &p->ttl_ns) ||
+	    span_option("exec", a, OPT_WAIT, "wait", &wait_ns))
 		return EXIT_USAGE;
 	p->waits = a->opt[OPT_WAIT] != NULL;
-	p->wait_to = after(wait_ns);
+	p->wait_to = deadline_in(wait_ns);
 	return EXIT_OK;
 }
 

@@ -178,6 +178,7 @@ acquire_code(int rc)
 	case RATION_ENOLIMIT:
 	case RATION_EKEY:
 	case RATION_ECOST:
+	case RATION_ELEASE:
 		return EXIT_USAGE;
 	default:
 		return EXIT_SERVICE;
@@ -185,27 +186,67 @@ acquire_code(int rc)
 }
 
 int
+span_option(
+    const char *what, const struct args *a, enum option_id id, const char *name, uint64_t *ns)
+{
+	char err[128];
+
+	if (!a->opt[id] || duration_parse(a->opt[id], ns, err, sizeof(err)) == 0)
+		return EXIT_OK;
+	complain("%s: --%s: %s", what, name, err);
+	return EXIT_USAGE;
+}
+
+struct timespec
+deadline_in(uint64_t ns)
+{
+	uint64_t at = mono_now() + ns;
+
+	return (struct timespec) { .tv_sec = (time_t)(at / 1000000000),
+		.tv_nsec = (long)(at % 1000000000) };
+}
+
+/* The call that acquire makes: --cost, --wait, --spread. */
+static int
+acquire_options(const struct args *a, uint64_t *cost, uint64_t *wait_ns)
+{
+	char err[128];
+
+	if (a->opt[OPT_COST] && quantity_parse(a->opt[OPT_COST], cost, err, sizeof(err))) {
+		complain("acquire: --cost: %s", err);
+		return EXIT_USAGE;
+	}
+	if (a->opt[OPT_SPREAD] && !a->opt[OPT_WAIT]) {
+		complain("acquire: --spread goes with --wait: who does not wait has no pace");
+		return EXIT_USAGE;
+	}
+	return span_option("acquire", a, OPT_WAIT, "wait", wait_ns);
+}
+
+int
 cmd_acquire(struct ctx *c, const struct args *a)
 {
 	ration_decision_t d = RATION_DECISION_INIT;
 	unsigned char key[256];
-	char text[KEY_TEXT_MAX], err[128];
+	char text[KEY_TEXT_MAX];
 	ration_claim_t claim;
-	uint64_t cost = 1;
+	struct timespec until;
+	uint64_t cost = 1, wait_ns = 0;
 	ration_t *r;
 	int len = key_argument("acquire", a, key), code = EXIT_OK, rc;
 
-	if (len < 0)
+	if (len < 0 || acquire_options(a, &cost, &wait_ns) != EXIT_OK)
 		return EXIT_USAGE;
-	if (a->opt[OPT_COST] && quantity_parse(a->opt[OPT_COST], &cost, err, sizeof(err))) {
-		complain("acquire: --cost: %s", err);
-		return EXIT_USAGE;
-	}
 	r = open_library(c, &code);
 	if (!r)
 		return code;
 	claim = claim_of(a, key, len, cost);
-	rc = ration_acquire_all(r, &claim, 1, &d);
+	until = deadline_in(wait_ns);
+	if (a->opt[OPT_WAIT])
+		rc = ration_wait(r, a->pos[0], key, (size_t)len, cost,
+		    a->opt[OPT_SPREAD] ? RATION_SPREAD : 0, &until, &d);
+	else
+		rc = ration_acquire_all(r, &claim, 1, &d);
 	key_text(key, (size_t)len, text);
 	if (rc < 0) {
 		complain("acquire: %s %s: %s", a->pos[0], text, ration_strerror(rc));

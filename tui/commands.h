@@ -29,6 +29,7 @@
 	X(COST, "cost", 'c', "N", "units to take, e.g. 2.5k (default 1)") \
 	X(TTL, "ttl", 0, "T", "end after this long, e.g. 5m, and the command with it") \
 	X(WAIT, "wait", 'w', "T", "wait for so long until admitted, e.g. 30s") \
+	X(SPREAD, "spread", 0, NULL, "evenly, at the limit's pace, instead of as soon as it fits") \
 	X(NAME, "name", 0, "NAME", "what it is released by") \
 	X(KEY, "key", 'k', "K", "for this key only") \
 	X(PLAN, "plan", 'p', "P", "for the keys of this plan") \
@@ -73,7 +74,8 @@ enum option_id {
 	    "ration show api key:sk_42") \
 	X(routes, "", 0, 0, 0, "which requests take which limits, and for which keys", \
 	    "ration routes --json") \
-	X(acquire, "LIMIT KEY", O(COST), 2, 2, "take units: exit 0 admitted, 1 denied", \
+	X(acquire, "LIMIT KEY", O(COST) | O(WAIT) | O(SPREAD), 2, 2, \
+	    "take units: exit 0 admitted, 1 denied", \
 	    "ration acquire llm.tokens clinic:7 --cost 2.5k") \
 	X(exec, "LIMIT KEY -- COMMAND ...", O(COST) | O(TTL) | O(WAIT), 3, INT_MAX, \
 	    "run COMMAND while holding a lease, or after taking units", \
@@ -161,6 +163,11 @@ char *value_text(const json_t *v);
 const char *jstr(const json_t *obj, const char *name, const char * or);
 int64_t jint(const json_t *obj, const char *name, int64_t or);
 
+/* --wait and the like: a time.  0, or EXIT_USAGE and it was said. */
+int span_option(
+    const char *what, const struct args *a, enum option_id id, const char *name, uint64_t *ns);
+/* CLOCK_MONOTONIC in so many ns. */
+struct timespec deadline_in(uint64_t ns);
 /* Handle of libration for this instance; NULL: exit code in *code, and it was said. */
 ration_t *open_library(struct ctx *c, int *code);
 /*

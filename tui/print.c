@@ -240,6 +240,8 @@ reason_text(uint8_t reason)
 		return "the table is full";
 	case RATION_R_UNLISTED:
 		return "the policy does not list the key";
+	case RATION_R_QUEUE:
+		return "others wait for it";
 	default:
 		return "no waiting helps";
 	}
@@ -296,8 +298,9 @@ fprint_decision(
 	else if (d->flags & RATION_F_PAUSED)
 		fprintf(out, "; paused until %s", time_text(d->retry_at, when));
 	else if (d->verdict == RATION_DENIED)
-		fprintf(
-		    out, "; retry in %u s, at %s", d->retry_after, time_text(d->retry_at, when));
+		fprintf(out, "%s; retry in %u s, at %s",
+		    d->reason == RATION_R_QUEUE ? "; others wait for it" : "", d->retry_after,
+		    time_text(d->retry_at, when));
 	if (d->verdict == RATION_DENIED && d->reason == RATION_R_QUEUE)
 		fputs("; others wait for it", out);
 	if (d->flags & RATION_F_OBSERVED)
