@@ -156,7 +156,7 @@ parse_element(const char *s, const char *end, struct address *out)
 
 /* ---- from the right ---- */
 
-/* Where the last entry of [start, end) starts; NULL: within a string that never began. */
+/* Where the last entry of [start, end) starts. */
 static const char *
 last_entry(const char *start, const char *end, bool quoted)
 {
@@ -176,7 +176,7 @@ last_entry(const char *start, const char *end, bool quoted)
 		if ((p - q) % 2 == 0)
 			in = !in;
 	}
-	return in ? NULL : start;
+	return start; /* if within a string that never began, it is no element either */
 }
 
 static enum entry
@@ -185,8 +185,6 @@ list_next(struct list *l, struct address *out)
 	while (l->start < l->end) {
 		const char *s = last_entry(l->start, l->end, l->quoted), *end = l->end;
 
-		if (s == NULL)
-			return ENTRY_HIDDEN;
 		l->end = s > l->start ? s - 1 : s;
 		trim(&s, &end);
 		if (s == end)

@@ -361,6 +361,7 @@ ietf_names(void **state)
 	static const struct text_answer answers[] = {
 		{ .headers = ANSWER_IETF | ANSWER_PROBLEM },
 	};
+	const struct text_answer window = { .headers = X3 | ANSWER_WINDOW };
 	const ration_claim_t claims[] = {
 		{ sizeof(claims[0]), "a", "k", 1, 1 },
 		{ sizeof(claims[0]), "b", "k", 1, 1 },
@@ -400,6 +401,10 @@ ietf_names(void **state)
 	assert_string_equal(headers(f.r, &d),
 	    "RateLimit-Policy: \"concurrent\";q=5;qu=\"concurrent-requests\"\n"
 	    "RateLimit: \"concurrent\";r=2\n");
+	answers_set(&f, &window, 1);
+	assert_string_equal(headers(f.r, &d),
+	    text("X-RateLimit-Limit: 5\nX-RateLimit-Remaining: 2\nX-RateLimit-Reset: %lld\n",
+		(long long)d.now));
 	fixture_close(&f);
 }
 
@@ -494,8 +499,8 @@ no_waiting_helps(void **state)
 	(void)state;
 
 	fixture_open(&f,
-	    "limits: {api: {rates: 3/min}, plain: {rates: 3/min}, known: {rates: 3/min, unlisted: "
-	    "refuse}}\n",
+	    "limits: {api: {rates: 3/min}, plain: {rates: 3/min}, known: {rates: 3/min, "
+	    "unlisted: refuse}, few: {rates: 3/min, max_keys: 1, when_full: deny}}\n",
 	    0);
 	answers_set(&f, answers, 2);
 	assert_int_equal(ration_acquire(f.r, "api", "k", 4, &d), RATION_DENIED);
@@ -511,6 +516,11 @@ no_waiting_helps(void **state)
 	/* Not a rate's doing: no figures. */
 	assert_int_equal(ration_acquire(f.r, "known", "k", 1, &d), RATION_DENIED);
 	assert_int_equal(d.reason, RATION_R_UNLISTED);
+	assert_string_equal(headers(f.r, &d), "Content-Type: text/json\n");
+	(void)take(&f, "few", 1);
+	assert_int_equal(ration_acquire(f.r, "few", "another", 1, &d), RATION_DENIED);
+	assert_int_equal(d.reason, RATION_R_FULL);
+	assert_int_equal(d.nrates, 1);
 	assert_string_equal(headers(f.r, &d), "Content-Type: text/json\n");
 	/* A denial never says 0. */
 	(void)take(&f, "plain", 3);
@@ -544,6 +554,9 @@ shown(void **state)
 	assert_non_null(strstr(headers(f.r, &d), "X-RateLimit-Limit: 300\n"));
 	assert_int_equal(ration_acquire(f.r, "other", "k", 1, &d), RATION_ADMITTED);
 	assert_non_null(strstr(headers(f.r, &d), "X-RateLimit-Limit: 7\n"));
+	d = take(&f, "api", 1);
+	assert_int_equal(d.limit_units, 30);
+	assert_non_null(strstr(headers(f.r, &d), "X-RateLimit-Limit: 300\n"));
 	with.show_s = 1;
 	answers_set(&f, &with, 1);
 	assert_int_equal(ration_acquire_all(f.r, claims, 2, &d), RATION_ADMITTED);
@@ -565,13 +578,15 @@ escapes(void **state)
 		    .body = "$$${field.a}$$$$|${field.none}|${limit}|"
 			    "${title}|${level}" },
 	};
-	static const char raw[] = "\"\\/\b\f\n\r\t\x01\x1f\x7f\0"
-				  "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80" /* e acute, euro, a face */
-				  "\xff|\xc0\xaf|\xed\xa0\x80|\xf4\x90\x80\x80|\xe2\x82|\xc3";
+	static const char raw[] =
+	    "\"\\/\b\f\n\r\t\x01\x1f\x7f\0"
+	    "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80" /* e acute, euro, a face */
+	    "\xff|\xe0\x9f\xbf|\xc0\xaf|\xed\xa0\x80|\xf4\x90\x80\x80|\xe2\x82|\xc3";
 	const ration_attr_t a = { sizeof(a), "a", raw, sizeof(raw) - 1 };
 	static const char want[] = "$\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u001f\\u007f\\u0000"
 				   "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"
-				   "\xef\xbf\xbd|\xef\xbf\xbd\xef\xbf\xbd|"
+				   "\xef\xbf\xbd|\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd|"
+				   "\xef\xbf\xbd\xef\xbf\xbd|"
 				   "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd|"
 				   "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd|"
 				   "\xef\xbf\xbd\xef\xbf\xbd|\xef\xbf\xbd$$||api|\\\"T\\\\\\\"|100";
