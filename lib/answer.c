@@ -1,12 +1,12 @@
 #include "answer.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "handle.h"
 
 #define STATUS_DENIED 429u
 #define TRIES 64u
+#define MINUTE_NS UINT64_C(60000000000)
 
 /* ---- what is answered from ---- */
 
@@ -139,11 +139,19 @@ void
 answer_per(const ration_rate_t *r, char out[ANSWER_PER_MAX])
 {
 	struct rate_spec s = answer_spec(r);
+	const char *text = NULL;
 
+	/* Most are among these: they do without the way round by snprintf(). */
 	if (r->kind == RATION_CONCURRENT)
-		(void)snprintf(out, ANSWER_PER_MAX, "concurrent");
+		text = "concurrent";
 	else if (r->limit_units == RATION_UNLIMITED)
-		out[0] = '\0';
+		text = "";
+	else if (r->window_ns == MINUTE_NS)
+		text = "min";
+	else if (r->window_ns == MINUTE_NS / 60)
+		text = "s";
+	if (text != NULL)
+		memcpy(out, text, strlen(text) + 1);
 	else
 		(void)rate_window_format(&s, out, ANSWER_PER_MAX);
 }
@@ -176,6 +184,15 @@ ambiguous(const struct answer *a, const ration_rate_t *rate, bool *limit, bool *
 	}
 }
 
+static size_t
+put(char *out, const char *text)
+{
+	size_t len = strlen(text);
+
+	memcpy(out, text, len);
+	return len;
+}
+
 size_t
 answer_name(const struct answer *a, const ration_rate_t *rate, char out[ANSWER_NAME_MAX])
 {
@@ -196,12 +213,9 @@ answer_name(const struct answer *a, const ration_rate_t *rate, char out[ANSWER_N
 	if (n != 0)
 		out[n++] = '.';
 	answer_per(rate, per);
-	n += (size_t)snprintf(out + n, ANSWER_NAME_MAX - n, "%s%s",
-	    strcmp(per, "s") == 0 ? "sec" : per,
-	    !window                           ? ""
-		: rate->kind == RATION_FIXED  ? "-fixed"
-		: rate->kind == RATION_BUCKET ? "-burst"
-					      : "");
+	n += put(out + n, strcmp(per, "s") == 0 ? "sec" : per);
+	if (window && rate->kind != RATION_SLIDING)
+		n += put(out + n, rate->kind == RATION_FIXED ? "-fixed" : "-burst");
 	return n;
 }
 

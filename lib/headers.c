@@ -113,22 +113,28 @@ put_policy_item(struct template_out *o, const struct answer *a, const ration_rat
 	}
 }
 
-/* Field `part` of RateLimit-Policy: a list that does not fit one value goes on in the next. */
+/*
+ * Field `part` of RateLimit-Policy: a list that does not fit one value goes on in the next.
+ * False: there is none.  *last: nothing is left for another.
+ */
 static bool
-policy_field(const struct answer *a, unsigned part, ration_header_t *out)
+policy_field(const struct answer *a, unsigned part, ration_header_t *out, bool *last)
 {
 	const ration_rate_t *rates[RATION_DECISION_RATES];
 	unsigned n = answer_rates(a, rates), at = 0;
 	struct template_out o = start(out, ietf.policy);
 
+	*last = true;
 	for (unsigned i = 0; i < n; i++) {
 		char item[ANSWER_NAME_MAX + 128];
 		struct template_out one = { item, sizeof(item), 0 };
 
 		put_policy_item(&one, a, rates[i]);
 		if (o.len != 0 && o.len + 2 + one.len >= sizeof(out->value)) {
-			if (at == part)
+			if (at == part) {
+				*last = false;
 				break;
+			}
 			at++;
 			o.len = 0;
 		}
@@ -198,7 +204,9 @@ answer_header(const struct answer *a, unsigned i, ration_header_t *out)
 	if (r != NULL && (a->def.headers & ANSWER_WINDOW) != 0 && window_s(r) != 0 && i-- == 0)
 		return header_u64(out, "X-RateLimit-Window", window_s(r));
 	if (r != NULL && (a->def.headers & ANSWER_IETF) != 0) {
-		for (unsigned part = 0; policy_field(a, part, out); part++)
+		bool last = false;
+
+		for (unsigned part = 0; !last && policy_field(a, part, out, &last); part++)
 			if (i-- == 0)
 				return 1;
 		if (i-- == 0)

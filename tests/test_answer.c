@@ -174,6 +174,7 @@ oxenty(void **state)
 	    "concurrent}}\n";
 	struct fixture f;
 	ration_decision_t d;
+	ration_lease_t lease, other;
 	(void)state;
 
 	fixture_open(&f, yaml, 0);
@@ -188,6 +189,19 @@ oxenty(void **state)
 	    "{\"statusCode\":429,\"error\":\"TOO_MANY_REQUESTS\",\"message\":\"Rate limit "
 	    "exceeded. "
 	    "Try again in 45 seconds.\",\"retryAfter\":45}");
+	/* A session is over when it is over: no time to wait for it. */
+	assert_int_equal(ration_lease(f.r, "sessions", "k", 1, 0, &lease, &d), RATION_ADMITTED);
+	assert_string_equal(headers(f.r, &d),
+	    text("X-RateLimit-Limit: 1\nX-RateLimit-Remaining: 0\nX-RateLimit-Reset: %lld\n",
+		(long long)fixture_unix(&f)));
+	assert_int_equal(ration_lease(f.r, "sessions", "k", 1, 0, &other, &d), RATION_DENIED);
+	assert_string_equal(headers(f.r, &d),
+	    text("X-RateLimit-Limit: 1\nX-RateLimit-Remaining: 0\nX-RateLimit-Reset: %lld\n"
+		 "Content-Type: application/json\n",
+		(long long)fixture_unix(&f)));
+	assert_string_equal(body(f.r, &d),
+	    "{\"statusCode\":429,\"error\":\"TOO_MANY_REQUESTS\",\"message\":\"All sessions are "
+	    "open.\",\"retryAfter\":null}");
 	d = take(&f, "messages", 480);
 	assert_string_equal(headers(f.r, &d),
 	    text("X-RateLimit-Limit: 480\nX-RateLimit-Remaining: 0\nX-RateLimit-Reset: %lld\n",
