@@ -9,6 +9,7 @@
 
 #include "keeper.h"
 #include "live.h"
+#include "reaper.h"
 #include "store.h"
 
 struct control;
@@ -23,6 +24,8 @@ struct daemon {
 	gid_t admin_group; /* may make changes; (gid_t)-1: nobody else */
 	struct store *store;
 	struct keeper keeper;
+	struct book *book;
+	struct reaper reaper;
 	struct live live;
 	struct control *control;
 	int64_t started_s;   /* Unix s */

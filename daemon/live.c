@@ -357,8 +357,9 @@ load_generations(struct live *l, const struct policy_ref *p, struct mistakes *m)
 }
 
 enum live_result
-live_start(
-    struct live *l, struct keeper *k, struct store *s, struct config *config, struct mistakes *m)
+live_start(struct live *l, struct keeper *k, struct store *s, struct config *config,
+    bool (*before)(void *arg, const struct policy_ref *p, struct mistakes *m), void *arg,
+    struct mistakes *m)
 {
 	struct live_edit none = { .config = config, .limit = -1 };
 	struct split first = { 0 };
@@ -383,8 +384,9 @@ live_start(
 		first.at[first.n] = l->at[first.n];
 	result = LIVE_REFUSED;
 	if (compile_files(l, config, &first, m) == 0 && keeper_pending(k, &p))
-		result = load_generations(l, &p, m) == 0 ? commit(l, &none, &first, NULL, 0, m)
-							 : LIVE_FAILED;
+		result = load_generations(l, &p, m) == 0 && before(arg, &p, m)
+		    ? commit(l, &none, &first, NULL, 0, m)
+		    : LIVE_FAILED;
 	split_free(&first);
 	return result;
 }

@@ -50,9 +50,14 @@ enum live_result {
 	LIVE_FAILED = -2   /* it could not be made durable; one mistake says why */
 };
 
-/* First compilation.  config is taken over, also on failure. */
-enum live_result live_start(
-    struct live *l, struct keeper *k, struct store *s, struct config *config, struct mistakes *m);
+/*
+ * First compilation.  config is taken over, also on failure.  before(arg, policy, m) is called
+ * before it is published; false ends it all.
+ */
+enum live_result live_start(struct live *l, struct keeper *k, struct store *s,
+    struct config *config,
+    bool (*before)(void *arg, const struct policy_ref *p, struct mistakes *m), void *arg,
+    struct mistakes *m);
 void live_free(struct live *l);
 
 enum live_result live_edit(struct live *l, const struct live_edit *e, struct mistakes *m);

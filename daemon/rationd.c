@@ -22,6 +22,7 @@
 #include "daemon.h"
 #include "log.h"
 #include "place.h"
+#include "reaper.h"
 
 #define REAL_TIME_TICKS 10 /* 1 s; a clock that is set wakes us at once */
 #define ALARM_TICKS 100    /* 10 s */
@@ -217,6 +218,7 @@ reload_done(struct daemon *d, const struct audit *by)
 	keep_file(d);
 	config_settings(d->live.config, &t);
 	keeper_settings(&d->keeper, &d->paths, &t, d->group);
+	reaper_access(&d->reaper, d->group);
 	place_lock_group(d);
 	control_regroup(d->control);
 	(void)snprintf(text, sizeof(text), "reload by %s: policy in force", by->who);
@@ -338,6 +340,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	struct ticker *t = arg;
 
 	t->full += keeper_tick(&t->d->keeper);
+	reaper_tick(&t->d->reaper);
 	if (t->alarm > 0)
 		t->alarm--;
 	if (t->full > 0 && t->alarm == 0) {
@@ -408,6 +411,18 @@ out:
 	return e;
 }
 
+/* Before the first policy is published, and so before anybody can ask. */
+static bool
+put_leases_back(void *arg, const struct policy_ref *p, struct mistakes *m)
+{
+	char err[512];
+
+	if (book_start(((struct daemon *)arg)->book, p, err, sizeof(err)) == 0)
+		return true;
+	mistakes_add(m, "%s", err);
+	return false;
+}
+
 /* Everything that is opened, in order; what fails has said so. */
 static int
 start(struct daemon *d, struct config *c)
@@ -422,11 +437,13 @@ start(struct daemon *d, struct config *c)
 	place_lock_group(d);
 	config_table(c, &t);
 	if (store_open(d->paths.state, &d->store, err, sizeof(err)) != 0 ||
-	    keeper_open(&d->keeper, &d->paths, &t, d->group, d->sandbox, err, sizeof(err)) != 0) {
+	    keeper_open(&d->keeper, &d->paths, &t, d->group, d->sandbox, err, sizeof(err)) != 0 ||
+	    book_open(&d->book, &d->keeper, d->store, err, sizeof(err)) != 0 ||
+	    reaper_open(&d->reaper, &d->keeper, d->book, err, sizeof(err)) != 0) {
 		log_error("%s", err);
 		goto fail;
 	}
-	if (live_start(&d->live, &d->keeper, d->store, c, &m) != LIVE_DONE) {
+	if (live_start(&d->live, &d->keeper, d->store, c, put_leases_back, d, &m) != LIVE_DONE) {
 		print_mistakes(&m, "");
 		mistakes_free(&m);
 		return -1; /* the policy is d->live's */
@@ -450,6 +467,8 @@ stop(struct daemon *d)
 {
 	control_close(d->control);
 	live_free(&d->live);
+	reaper_close(&d->reaper);
+	book_close(d->book);
 	keeper_close(&d->keeper);
 	store_close(d->store);
 	mistakes_free(&d->last_reload.mistakes);

@@ -55,6 +55,16 @@ reload_json(const struct daemon *d)
 	    d->last_reload.ok, "mistakes", list);
 }
 
+static json_t *
+leases_json(const struct daemon *d)
+{
+	uint64_t recorded, nowhere;
+
+	book_count(d->book, &recorded, &nowhere);
+	return json_pack(
+	    "{s:I, s:I}", "recorded", (json_int_t)recorded, "nowhere", (json_int_t)nowhere);
+}
+
 static uint32_t
 limits_in_force(const struct policy_ref *p)
 {
@@ -79,7 +89,7 @@ show_status(struct call *c)
 	(void)clock_gettime(CLOCK_BOOTTIME, &up);
 	c->result = json_pack(
 	    "{s:s, s:s, s:I, s:I, s:I, s:b, s:I, s:I, s:o, s:I, s:o, s:I, s:I, s:I, "
-	    "s:I, s:o, s:b, s:I}",
+	    "s:I, s:o, s:b, s:I, s:o}",
 	    "version", ration_version(), "instance", d->paths.instance, "pid", (json_int_t)getpid(),
 	    "uptime_s", (json_int_t)up.tv_sec - (json_int_t)(d->started_ns / 1000000000u),
 	    "started_at", (json_int_t)d->started_s, "sandbox", d->sandbox, "now",
@@ -88,7 +98,8 @@ show_status(struct call *c)
 	    segment_json(&d->keeper), "limits", (json_int_t)limits_in_force(&p), "plans",
 	    (json_int_t)p.area->nplans, "keys_listed", (json_int_t)p.area->nkeys, "changes",
 	    (json_int_t)(d->live.n + d->live.ndormant), "last_reload", reload_json(d), "readonly",
-	    !peer_may_change(d, c->peer), "routes", (json_int_t)p.area->nleaves);
+	    !peer_may_change(d, c->peer), "routes", (json_int_t)p.area->nleaves, "leases",
+	    leases_json(d));
 	return true;
 }
 

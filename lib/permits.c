@@ -2,15 +2,7 @@
 
 #include "atomics.h"
 #include "cell.h"
-#include "lease.h"
 #include "slot.h"
-
-/* TODO lease.h */
-static uint64_t
-ttl_ticks(uint32_t ttl)
-{
-	return ttl < 32 ? ttl : (uint64_t)(32 + (ttl & 31)) << (ttl / 32 - 1);
-}
 
 /* Of one cell, if its words are permits. */
 static void
@@ -96,7 +88,7 @@ permits_key(const struct segment *seg, const struct permits *p, unsigned char ke
 uint64_t
 permit_ends(uint64_t w, uint64_t now_ns)
 {
-	uint64_t ticks = ttl_ticks(HELD_TTL(w));
+	uint64_t ticks = lease_ttl_ticks(HELD_TTL(w));
 
 	return ticks == 0 ? 0 : permit_since(w, now_ns) + ticks * TICK_NS;
 }

@@ -8,7 +8,7 @@
 #ifndef RATION_PERMITS_H
 #define RATION_PERMITS_H
 
-#include "segment.h"
+#include "lease.h"
 
 #define PERMITS_MAX (CELLS_MAX * RING_WORDS)
 
@@ -34,14 +34,6 @@ static inline bool
 permit_kept(uint64_t w)
 {
 	return word_kind(w) == W_WIDE;
-}
-
-/* The word of a permit; place < seg->cells * RING_WORDS. */
-static inline word_t *
-permit_word(const struct segment *seg, uint64_t slot, uint32_t place)
-{
-	return segment_slot(seg, slot) + SLOT_CELLS + (size_t)(place / RING_WORDS) * CELL_WORDS +
-	    CELL_RING + place % RING_WORDS;
 }
 
 /* The permits of a slot that are taken.  False: it is no slot of leases in use. */

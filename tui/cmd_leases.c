@@ -4,14 +4,11 @@
  */
 #include "commands.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "permits.h"
 #include "rows.h"
-#include "table.h"
 
 /* One lease. */
 struct held {
@@ -25,28 +22,22 @@ struct held {
 struct leases {
 	struct ctx *c;
 	uint64_t now_ns;
-	int holders; /* the lock file; -1: it cannot be opened */
+	struct holder_look look; /* the lock file */
 	struct held *at;
 	size_t n, cap;
 	uint32_t asked; /* the holder that was asked about last, + 1 */
 	int answer;
 };
 
-/* Each holder has a read lock on its byte as long as it lives (layout.h). */
+/* As held->dead.  A holder's leases often stand together: the last answer is kept. */
 static int
-holder_dead(struct leases *l, uint32_t holder)
+ask(struct leases *l, uint32_t holder)
 {
-	struct flock lock = {
-		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)holder, .l_len = 1
-	};
-
-	if (l->holders == -1)
+	if (l->look.fd == -1)
 		return -1;
 	if (l->asked != holder + 1) {
 		l->asked = holder + 1;
-		l->answer = fcntl(l->holders, F_OFD_GETLK, &lock) != 0 ? -1
-		    : lock.l_type == F_UNLCK                           ? 1
-								       : 0;
+		l->answer = holder_dead(&l->look, holder) ? 1 : 0;
 	}
 	return l->answer;
 }
@@ -68,7 +59,7 @@ add(struct leases *l, const char *limit, const char *key, uint64_t word)
 	h->key = strdup(key);
 	h->word = word;
 	h->since_ns = permit_since(word, l->now_ns);
-	h->dead = permit_held(word) ? holder_dead(l, (uint32_t)HELD_HOLDER(word)) : -1;
+	h->dead = permit_held(word) ? ask(l, (uint32_t)HELD_HOLDER(word)) : -1;
 	l->n += h->key != NULL;
 	return h->key != NULL;
 }
@@ -239,13 +230,13 @@ collect(struct leases *l, const struct args *a)
 int
 cmd_leases(struct ctx *c, const struct args *a)
 {
-	struct leases l = { .c = c, .holders = -1 };
+	struct leases l = { .c = c };
 	int code = ctx_attach(c);
 
 	if (code)
 		return code;
 	l.now_ns = ctx_now(c);
-	l.holders = open(c->paths.holders, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	l.look = holder_look_begin(&c->paths);
 	code = collect(&l, a);
 	if (code == EXIT_OK) {
 		if (l.n > 0)
@@ -255,7 +246,6 @@ cmd_leases(struct ctx *c, const struct args *a)
 	for (size_t i = 0; i < l.n; i++)
 		free(l.at[i].key);
 	free(l.at);
-	if (l.holders != -1)
-		close(l.holders);
+	holder_look_end(&l.look);
 	return code;
 }
