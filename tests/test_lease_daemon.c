@@ -1,0 +1,400 @@
+/*
+ * test_lease_daemon.c - rationd and leases: those of the dead come back within 2 s for all to
+ * see, also when it was dead itself meanwhile; those that are kept outlive it, the segment and a
+ * schema; and what all that costs when nothing happens.
+ *
+ * Usage: test_lease_daemon RATIOND RATION
+ */
+#include "command.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ration.h"
+
+#define BACK_MS 2000
+#define KEYS 40
+#define HOLDERS_MAX 2000
+
+static const char policy[] = "table: {keys: 2k}\n"
+			     "limits:\n"
+			     "  sockets: 2k concurrent\n"
+			     "  hooks: 2 concurrent\n";
+
+static int
+begin(void **state)
+{
+	int e = setup(state);
+
+	if (e != 0)
+		return e;
+	put_file(*state, "ration.yaml", policy);
+	start(*state);
+	return 0;
+}
+
+/* ---- processes that hold leases ---- */
+
+static struct {
+	pid_t pid[HOLDERS_MAX];
+	int n;
+} crowd;
+
+/* One lease of a key; says so, and waits to be killed.  How it failed is its exit status. */
+static _Noreturn void
+hold(const struct server *s, int number, int ready)
+{
+	ration_lease_t lease;
+	char key[32];
+	ration_t *r;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (ration_open_dir(s->dir, NULL, 0, &r) != 0)
+		_exit(1);
+	(void)snprintf(key, sizeof(key), "k%d", number % KEYS);
+	if (ration_lease(r, "sockets", key, strlen(key), 0, &lease, NULL) != RATION_ADMITTED)
+		_exit(2);
+	if (write(ready, "", 1) != 1)
+		_exit(3);
+	for (;;)
+		(void)pause();
+}
+
+static void
+crowd_gather(const struct server *s, int n)
+{
+	struct pollfd p = { .events = POLLIN };
+	char byte[512];
+	int fds[2], ready = 0;
+
+	assert_int_equal(pipe(fds), 0);
+	for (crowd.n = 0; crowd.n < n; crowd.n++) {
+		pid_t pid = fork();
+
+		assert_true(pid >= 0);
+		if (pid == 0)
+			hold(s, crowd.n, fds[1]);
+		crowd.pid[crowd.n] = pid;
+	}
+	p.fd = fds[0];
+	while (ready < n) {
+		int status;
+		pid_t pid = waitpid(-1, &status, WNOHANG);
+
+		if (pid > 0 && WIFEXITED(status))
+			fail_msg("a holder ended with %d", WEXITSTATUS(status));
+		if (poll(&p, 1, WAIT_MS) != 1)
+			fail_msg("%d of %d holders are ready", ready, n);
+		ready += (int)read(fds[0], byte, sizeof(byte));
+	}
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+}
+
+/* All at once; when it returns all are dead. */
+static void
+crowd_kill(void)
+{
+	for (int i = 0; i < crowd.n; i++)
+		(void)kill(crowd.pid[i], SIGKILL);
+	for (int i = 0; i < crowd.n; i++)
+		(void)waitpid(crowd.pid[i], NULL, 0);
+	crowd.n = 0;
+}
+
+static int
+end(void **state)
+{
+	crowd_kill();
+	return teardown(state);
+}
+
+static json_int_t
+counted(const struct server *s, const char *name)
+{
+	json_t *j = ok(s, "status", NULL);
+	json_int_t n = json_integer_value(json_object_get(json_object_get(j, "segment"), name));
+
+	json_decref(j);
+	return n;
+}
+
+static void
+test_killed(void **state)
+{
+	struct server *s = *state;
+	int64_t took;
+
+	crowd_gather(s, 1000);
+	assert_int_equal(used(s, "sockets", NULL), 1000);
+	assert_int_equal(used(s, "sockets", "k7"), 1000 / KEYS);
+	crowd_kill();
+	took = wait_used(s, "sockets", 0, BACK_MS);
+	(void)printf("1,000 holders killed: all leases back after %lld ms\n", (long long)took);
+	assert_int_equal(counted(s, "reaped"), 1000);
+}
+
+static void
+test_killed_meanwhile(void **state)
+{
+	struct server *s = *state;
+	int64_t took;
+
+	crowd_gather(s, 200);
+	/* It comes back: nobody loses anything. */
+	assert_int_equal(stop(s, SIGKILL), -SIGKILL);
+	start(s);
+	assert_int_equal(used(s, "sockets", NULL), 200);
+	for (int64_t until = mono_ms() + 1000; mono_ms() < until; (void)poll(NULL, 0, 50))
+		assert_int_equal(used(s, "sockets", NULL), 200);
+	/* They die while it is dead; what they held is taken by who asks. */
+	assert_int_equal(stop(s, SIGKILL), -SIGKILL);
+	crowd_kill();
+	assert_int_equal(used(s, "sockets", NULL), 200);
+	start(s);
+	took = wait_used(s, "sockets", 0, BACK_MS);
+	(void)printf("back %lld ms after rationd is\n", (long long)took);
+}
+
+static void
+test_time_to_live(void **state)
+{
+	struct server *s = *state;
+	ration_lease_t lease, endless;
+	int64_t took;
+	ration_t *r;
+
+	assert_int_equal(ration_open_dir(s->dir, NULL, 0, &r), 0);
+	assert_int_equal(ration_lease(r, "hooks", "k", 1, 0, &endless, NULL), RATION_ADMITTED);
+	assert_int_equal(ration_lease(r, "hooks", "k", 1, 500, &lease, NULL), RATION_ADMITTED);
+	RUN(0, s, "leases", "hooks", "--json");
+	assert_non_null(strstr(ran.out, "\"ttl_left_s\":1"));
+	took = wait_used(s, "hooks", 1, BACK_MS);
+	assert_true(took <= 1500);
+	/* Those who list see it at once; that it is free again is rationd's doing. */
+	for (int64_t until = mono_ms() + BACK_MS; counted(s, "expired") == 0;) {
+		assert_true(mono_ms() < until);
+		(void)poll(NULL, 0, 10);
+	}
+	assert_int_equal(ration_release(r, &lease), RATION_ESTALE);
+	assert_int_equal(ration_release(r, &endless), 0);
+	ration_close(r);
+}
+
+/* ---- leases that are kept ---- */
+
+static json_int_t
+leases_say(const struct server *s, const char *name)
+{
+	json_t *j = ok(s, "status", NULL);
+	json_int_t n = json_integer_value(json_object_get(json_object_get(j, "leases"), name));
+
+	json_decref(j);
+	return n;
+}
+
+static void
+wait_recorded(const struct server *s, json_int_t want)
+{
+	int64_t start_ms = mono_ms();
+
+	while (leases_say(s, "recorded") != want) {
+		if (mono_ms() - start_ms > 1000 + 500)
+			fail_msg("%lld recorded, expected %lld",
+			    (long long)leases_say(s, "recorded"), (long long)want);
+		(void)poll(NULL, 0, 10);
+	}
+	(void)printf(
+	    "%lld recorded after %lld ms\n", (long long)want, (long long)(mono_ms() - start_ms));
+}
+
+/* As a reboot leaves it. */
+static void
+lose_segment(struct server *s)
+{
+	static const char *const files[] = { "default.counters", "default.policy",
+		"default.holders" };
+	char path[256];
+
+	assert_int_equal(stop(s, SIGKILL), -SIGKILL);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		path_in(s, files[i], path, sizeof(path));
+		assert_int_equal(unlink(path), 0);
+	}
+}
+
+static void
+test_kept(void **state)
+{
+	struct server *s = *state;
+	char key[256], longest[240];
+
+	memset(longest, 'x', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	RUN(0, s, "lease", "hooks", "k", "--name", "a");
+	RUN(0, s, "lease", "hooks", "k", "--name", "b");
+	for (int i = 0; i < 20; i++) {
+		(void)snprintf(key, sizeof(key), "%s%d", i % 2 == 0 ? "other" : longest, i);
+		RUN(0, s, "lease", "hooks", key, "--name", "same");
+	}
+	/* More than one slot's. */
+	for (int i = 0; i < 40; i++)
+		RUN(0, s, "lease", "sockets", "many", "--name", "same");
+	wait_recorded(s, 62);
+
+	lose_segment(s);
+	start(s);
+	assert_int_equal(used(s, "hooks", "k"), 2);
+	assert_int_equal(used(s, "hooks", NULL), 22);
+	assert_int_equal(used(s, "sockets", "many"), 40);
+	RUN(1, s, "lease", "hooks", "k", "--name", "c");
+	RUN(0, s, "release", "hooks", "k", "--name", "a");
+	RUN(1, s, "release", "hooks", "k", "--name", "a");
+	RUN(0, s, "release", "sockets", "many", "--name", "same");
+	RUN(0, s, "lease", "hooks", "k", "--name", "c");
+	wait_recorded(s, 61);
+
+	/* A restart with the segment there: what stands in it is the truth. */
+	assert_int_equal(stop(s, SIGKILL), -SIGKILL);
+	RUN(0, s, "release", "hooks", "k", "--name", "b");
+	RUN(0, s, "release", "hooks", "other4", "--name", "same");
+	start(s);
+	assert_int_equal(leases_say(s, "recorded"), 59);
+	lose_segment(s);
+	start(s);
+	assert_int_equal(used(s, "hooks", "k"), 1);
+	assert_int_equal(used(s, "hooks", NULL), 20);
+	assert_int_equal(used(s, "sockets", "many"), 39);
+	RUN(0, s, "release", "hooks", "k", "--name", "c");
+	RUN(0, s, "reset", "sockets", "many");
+	wait_recorded(s, 19);
+	lose_segment(s);
+	start(s);
+	assert_int_equal(used(s, "sockets", NULL), 0);
+}
+
+/* A limit that the policy does not have for a while. */
+static void
+test_kept_nowhere(void **state)
+{
+	struct server *s = *state;
+
+	RUN(0, s, "lease", "hooks", "k", "--name", "a");
+	wait_recorded(s, 1);
+	lose_segment(s);
+	put_file(s, "ration.yaml", "limits:\n  sockets: 5 concurrent\n");
+	start(s);
+	assert_int_equal(leases_say(s, "nowhere"), 1);
+	/* Once more, and it is still known. */
+	lose_segment(s);
+	start(s);
+	assert_int_equal(leases_say(s, "nowhere"), 1);
+	put_file(s, "ration.yaml", policy);
+	RUN(0, s, "reload");
+	wait_recorded(s, 1);
+	assert_int_equal(leases_say(s, "nowhere"), 0);
+	assert_int_equal(used(s, "hooks", "k"), 1);
+	RUN(0, s, "release", "hooks", "k", "--name", "a");
+	wait_recorded(s, 0);
+}
+
+/* A file of the schema before: brought up, with all that is in it. */
+static void
+test_schema_1(void **state)
+{
+	static const char back[] =
+	    "PRAGMA locking_mode = EXCLUSIVE; DROP TABLE lease; PRAGMA user_version = 1;";
+	struct server *s = *state;
+	char path[256];
+	sqlite3 *db;
+
+	RUN(0, s, "set", "hooks", "3 concurrent", "--reason", "before");
+	assert_int_equal(stop(s, SIGTERM), 0);
+	path_in(s, "default.db", path, sizeof(path));
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, back, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	start(s);
+	assert_rates(s, "hooks", "3 concurrent", NULL);
+	RUN(0, s, "lease", "hooks", "k", "--name", "a");
+	wait_recorded(s, 1);
+	lose_segment(s);
+	start(s);
+	assert_int_equal(used(s, "hooks", "k"), 1);
+}
+
+/* ---- what it costs ---- */
+
+/* Processor time of a process, ms. */
+static int64_t
+cpu_ms(pid_t pid)
+{
+	unsigned long user = 0, system = 0;
+	char path[64];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+			     &user, &system),
+	    2);
+	(void)fclose(f);
+	return (int64_t)(user + system) * 1000 / sysconf(_SC_CLK_TCK);
+}
+
+/* Percent of one processor over 2 s. */
+static int64_t
+load(const struct server *s)
+{
+	int64_t before = cpu_ms(s->pid), start_ms = mono_ms();
+
+	(void)poll(NULL, 0, 2000);
+	return (cpu_ms(s->pid) - before) * 100 / (mono_ms() - start_ms);
+}
+
+static void
+test_idle(void **state)
+{
+	struct server *s = *state;
+	int64_t none = load(s), many;
+
+	crowd_gather(s, 2000);
+	many = load(s);
+	(void)printf("rationd's share of a processor: %lld %% with no holder, %lld %% with 2,000\n",
+	    (long long)none, (long long)many);
+	assert_true(none < 25);
+	assert_true(many < 25);
+	assert_int_equal(used(s, "sockets", NULL), 2000);
+	crowd_kill();
+	(void)wait_used(s, "sockets", 0, BACK_MS);
+}
+
+int
+main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_killed, begin, end),
+		cmocka_unit_test_setup_teardown(test_killed_meanwhile, begin, end),
+		cmocka_unit_test_setup_teardown(test_time_to_live, begin, end),
+		cmocka_unit_test_setup_teardown(test_kept, begin, end),
+		cmocka_unit_test_setup_teardown(test_kept_nowhere, begin, end),
+		cmocka_unit_test_setup_teardown(test_schema_1, begin, end),
+		cmocka_unit_test_setup_teardown(test_idle, begin, end),
+	};
+
+	if (argc != 3) {
+		(void)fprintf(stderr, "usage: test_lease_daemon RATIOND RATION\n");
+		return 2;
+	}
+	program = argv[1];
+	command = argv[2];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
