@@ -51,7 +51,8 @@ struct filter;
 	X(PLAN, "plan", "PLAN", 10, 35, false, NEED_ROW, "plan of the key") \
 	X(ENV, "env", "ENV", 8, 10, false, NEED_ROW, "environment of the key") \
 	X(MODE, "mode", "MODE", 7, 25, false, NEED_ROW, "enforce, observe or off") \
-	X(ALGO, "algo", "ALGO", 8, 28, false, NEED_ROW, "sliding, fixed, day, month, bucket, leases ...") \
+	X(ALGO, "algo", "ALGO", 8, 28, false, NEED_ROW, \
+	    "sliding, fixed, day, month, bucket, leases ...") \
 	X(RATE, "rate", "RATE", 14, 26, false, NEED_ROW, "the rate nearest to its limit") \
 	X(LAST, "last", "LAST", 6, 12, true, NEED_TOTALS, \
 	    "time since the totals last moved, as far as watched")
