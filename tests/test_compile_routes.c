@@ -470,7 +470,7 @@ resources(int n)
 	fputs("plans: [a, b]\nlimits: {api: {per: min, plans: [9, 99]}, per-ip: {rates: 9/s, key: "
 	      "ip}}\nroutes:\n",
 	    f);
-	for (int i = 0; i < n; i++) {
+	for (unsigned i = 0; i < (unsigned)n; i++) {
 		fputs("  ", f);
 		fprintf(f, forms[i % 10], i / 10);
 		fputs(": [api, per-ip]\n", f);
