@@ -18,6 +18,7 @@
 	"  known: {rates: 3/min, unlisted: refuse}\n" \
 	"  site: {rates: 3/min, unlisted: refuse, key: ip}\n" \
 	"  dry: {rates: 3/min, mode: observe}\n" \
+	"  open: 1 concurrent\n" \
 	"  keep: {value: 1h}\n"
 
 static struct fixture f;
@@ -100,6 +101,31 @@ test_addresses(void **state)
 	assert_int_equal(used("per-ip", "192.0.2.3"), 2);
 	assert_int_equal(ration_value(f.r, "keep", "k", 1, value, sizeof(value)), 2);
 	assert_string_equal(value, "1h");
+	fixture_close(&f);
+}
+
+/* No permit is taken of who is exempt: there is nothing to release. */
+static void
+test_leases(void **state)
+{
+	ration_decision_t d = RATION_DECISION_INIT;
+	ration_lease_t lease;
+
+	fixture_open(&f, LIMITS, 0);
+	assert_int_equal(ration_lease(f.r, "open", "k", 1, 0, &lease, &d), RATION_ADMITTED);
+	fixture_policy(&f, "exempt: {keys: [k]}\n" LIMITS);
+	for (int i = 0; i < 3; i++) {
+		ration_lease_t other = { .size = 0 };
+
+		assert_int_equal(ration_lease(f.r, "open", "k", 1, 0, &other, &d), RATION_ADMITTED);
+		assert_int_equal(d.flags, RATION_F_EXEMPT);
+		assert_true(other.word == 0);
+	}
+	/* The one from before is given back as any. */
+	assert_int_equal(ration_release(f.r, &lease), 0);
+	fixture_policy(&f, LIMITS);
+	assert_int_equal(ration_lease(f.r, "open", "k", 1, 0, &lease, &d), RATION_ADMITTED);
+	assert_int_equal(ration_lease(f.r, "open", "k", 1, 0, &lease, &d), RATION_DENIED);
 	fixture_close(&f);
 }
 
@@ -210,6 +236,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_leases),
 		cmocka_unit_test(test_call),
 		cmocka_unit_test(test_routes),
 		cmocka_unit_test(test_environment),
