@@ -444,6 +444,8 @@ lease_take(const struct cell_ctx *x, const struct lease_key *k, const struct per
 	uint64_t state;
 
 	*word = wanted_word(want, x->now_ns, p->birth);
+	/* Before: rationd finds it though we be killed.  After: it may have been cleared since. */
+	lease_mark(x->seg, p->slot);
 	if (!word_cas(at, p->old, *word))
 		return false;
 	lease_mark(x->seg, p->slot);

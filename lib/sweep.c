@@ -337,7 +337,9 @@ sweep_live(struct sweeper *w, uint64_t slot, uint64_t state)
 		return;
 	if (!all_idle(w)) {
 		/* Who took a permit was killed before he could mark it. */
-		lease_mark(w->seg, slot);
+		if (shape_kind(CONV_SHAPE(word_load(slot_cell(w->seg, slot, 0)))) ==
+		    RATION_CONCURRENT)
+			lease_mark(w->seg, slot);
 		return;
 	}
 	if (!word_cas(&s[SLOT_STATE], state, retiring))
