@@ -202,6 +202,45 @@ test_exec_killed(void **state)
 }
 
 static void
+test_exec_waits(void **state)
+{
+	static const char *const first[] = { "exec", "one", "k", "--", "sh", "-c", WAITS, NULL };
+	static const char *const second[] = { "exec", "one", "k", "--wait", "20s", "--", "echo",
+		"mine", NULL };
+	struct server *s = *state;
+	struct running holds, waits;
+	char line[64];
+	int64_t before;
+
+	holds = launch(s, first);
+	assert_true(next_line(&holds, line, sizeof(line)));
+	waits = launch(s, second);
+	before = mono_ms();
+	RUN(1, s, "exec", "one", "k", "--wait", "300ms", "--", "echo", "run");
+	assert_string_equal(ran.out, "");
+	said("denied one k");
+	assert_true(mono_ms() - before < 5000);
+	assert_int_equal(used(s, "one", NULL), 1);
+	assert_int_equal(close(holds.in), 0);
+	holds.in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(ended(&holds), 0);
+	assert_true(next_line(&waits, line, sizeof(line)));
+	assert_string_equal(line, "mine");
+	assert_int_equal(ended(&waits), 0);
+
+	/* Killed while somebody waits: rationd gives the lease back, and wakes him. */
+	holds = launch(s, first);
+	assert_true(next_line(&holds, line, sizeof(line)));
+	waits = launch(s, second);
+	assert_int_equal(kill(holds.pid, SIGKILL), 0);
+	assert_int_equal(ended(&holds), 128 + SIGKILL);
+	before = mono_ms();
+	assert_true(next_line(&waits, line, sizeof(line)));
+	assert_true(mono_ms() - before <= BACK_MS);
+	assert_int_equal(ended(&waits), 0);
+}
+
+static void
 test_named(void **state)
 {
 	struct server *s = *state;
@@ -272,6 +311,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_wrong_use, begin, teardown),
 		cmocka_unit_test_setup_teardown(test_exec_signals, begin, teardown),
 		cmocka_unit_test_setup_teardown(test_exec_killed, begin, teardown),
+		cmocka_unit_test_setup_teardown(test_exec_waits, begin, teardown),
 		cmocka_unit_test_setup_teardown(test_named, begin, teardown),
 		cmocka_unit_test_setup_teardown(test_shown, begin, teardown),
 	};
