@@ -1,6 +1,6 @@
 /*
- * test_policy_live.c - routes, the exempt and the default environment changed under callers:
- * each counts from the next call, in the short ways too, and what was used stays used.
+ * test_policy_live.c - routes, proxies, the exempt and the default environment changed under
+ * callers: each counts from the next call, in the short ways too, and what was used stays used.
  */
 #include "fixture.h"
 
@@ -205,6 +205,28 @@ test_routes(void **state)
 	fixture_close(&f);
 }
 
+/* Whose word is taken for where a request comes from. */
+static void
+test_proxies(void **state)
+{
+	static const struct {
+		const char *policy, *client;
+	} cases[] = { { "", "10.0.0.1" }, { "proxies: [10.0.0.0/8]\n", "192.0.2.1" },
+		{ "proxies: [10.0.0.0/8, 192.0.2.0/24]\n", "2001:db8::1" },
+		{ "proxies: [192.0.2.0/24]\n", "10.0.0.1" }, { "proxies: []\n", "10.0.0.1" } };
+	char text[256], buf[RATION_ADDRESS_MAX];
+
+	fixture_open(&f, LIMITS, 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(text, sizeof(text), "%slimits: {api: 1/s}\n", cases[i].policy);
+		fixture_policy(&f, text);
+		assert_true(ration_client_address(f.r, "10.0.0.1", "2001:db8::1, 192.0.2.1", NULL,
+				buf, sizeof(buf)) > 0);
+		assert_string_equal(buf, cases[i].client);
+	}
+	fixture_close(&f);
+}
+
 static void
 test_environment(void **state)
 {
@@ -239,6 +261,7 @@ main(void)
 		cmocka_unit_test(test_leases),
 		cmocka_unit_test(test_call),
 		cmocka_unit_test(test_routes),
+		cmocka_unit_test(test_proxies),
 		cmocka_unit_test(test_environment),
 	};
 

@@ -110,10 +110,11 @@ print_daemon(const json_t *s)
 	    time_text(jint(s, "started_at", 0), since));
 	if (jint(s, "sandbox", 0))
 		printf("%-9s now %s\n", "sandbox", time_text(jint(s, "now", 0), since));
-	printf("%-9s version %lld from %s, %lld limits, %lld plans, %lld keys listed\n", "policy",
-	    (long long)jint(s, "policy_version", 0), jstr(s, "config", "-"),
-	    (long long)jint(s, "limits", 0), (long long)jint(s, "plans", 0),
-	    (long long)jint(s, "keys_listed", 0));
+	printf(
+	    "%-9s version %lld from %s, %lld limits, %lld routes, %lld plans, %lld keys listed\n",
+	    "policy", (long long)jint(s, "policy_version", 0), jstr(s, "config", "-"),
+	    (long long)jint(s, "limits", 0), (long long)jint(s, "routes", 0),
+	    (long long)jint(s, "plans", 0), (long long)jint(s, "keys_listed", 0));
 	printf("%-9s %lld in force (generation %lld); you may %s\n", "changes",
 	    (long long)jint(s, "changes", 0), (long long)jint(s, "generation", 0),
 	    jint(s, "readonly", 0) ? "look only" : "change");
