@@ -184,39 +184,40 @@ ambiguous(const struct answer *a, const ration_rate_t *rate, bool *limit, bool *
 	}
 }
 
-static size_t
-put(char *out, const char *text)
+static void
+put_text(struct template_out *o, const char *text)
 {
-	size_t len = strlen(text);
-
-	memcpy(out, text, len);
-	return len;
+	template_put(o, text, strlen(text));
 }
 
 size_t
 answer_name(const struct answer *a, const ration_rate_t *rate, char out[ANSWER_NAME_MAX])
 {
-	bool limit, window;
-	size_t n = 0, len = 0;
+	struct template_out o = { out, ANSWER_NAME_MAX, 0 };
 	char per[ANSWER_PER_MAX];
-	const char *name;
+	const char *name = "";
+	bool limit, window;
+	size_t len = 0;
 
 	ambiguous(a, rate, &limit, &window);
-	name = limit ? answer_limit(a, rate->claim, &len) : "";
+	if (limit)
+		name = answer_limit(a, rate->claim, &len);
 	for (size_t i = 0; i < len && i < RATION_NAME_MAX; i++) {
-		char c = name[i];
+		unsigned char c = (unsigned char)name[i];
 
+		if (c < 0x20 || c >= 0x7f)
+			c = '_';
 		if (c == '"' || c == '\\')
-			out[n++] = '\\';
-		out[n++] = c >= 0x20 && c < 0x7f ? c : '_';
+			template_put(&o, "\\", 1);
+		template_put(&o, &c, 1);
 	}
-	if (n != 0)
-		out[n++] = '.';
+	if (o.len != 0)
+		template_put(&o, ".", 1);
 	answer_per(rate, per);
-	n += put(out + n, strcmp(per, "s") == 0 ? "sec" : per);
+	put_text(&o, strcmp(per, "s") == 0 ? "sec" : per);
 	if (window && rate->kind != RATION_SLIDING)
-		n += put(out + n, rate->kind == RATION_FIXED ? "-fixed" : "-burst");
-	return n;
+		put_text(&o, rate->kind == RATION_FIXED ? "-fixed" : "-burst");
+	return o.len;
 }
 
 /* ---- the public functions ---- */

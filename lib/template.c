@@ -78,6 +78,7 @@ template_next(const char **at, const char *end, struct template_piece *out)
 		return false;
 	out->field = FIELD_LITERAL;
 	out->text = s;
+	out->expected = NULL;
 	dollar = memchr(s, '$', (size_t)(end - s));
 	if (dollar != s) {
 		*at = dollar != NULL ? dollar : end;

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <pthread.h>
+#include <time.h>
 #include <cmocka.h>
 
 #include "answer.h"
@@ -740,6 +742,107 @@ wrong_use(void **state)
 	fixture_close(&f);
 }
 
+/* ---- while the policy changes ---- */
+
+static const char *const changing[] = {
+	"answers: {default: {status: 429, headers: [retry-after], content-type: text/a, "
+	"body: 'a ${title} ${limit} a'}}\nlimits: {api: {rates: 1/min fixed, title: AAAA}}\n",
+	"answers: {default: {status: 503, headers: [ietf], content-type: text/bb, "
+	"body: 'bb ${limit} ${title} bb'}}\n"
+	"limits: {first: 1/day, api: {rates: 1/min fixed, title: BBBBBB}}\n",
+};
+
+struct changer {
+	struct fixture *f;
+	void *area[2]; /* the two, compiled */
+	_Atomic bool done;
+};
+
+/*
+ * An area is taken from its readers the moment that the next version is there, and what stood
+ * in it is each time replaced by the other policy.  In between there is time to read.
+ */
+static void *
+change(void *arg)
+{
+	struct changer *c = arg;
+
+	for (unsigned i = 0; !atomic_load(&c->done); i++) {
+		const struct policy_area *from = c->area[i / 2 & 1];
+		struct timespec t0, t;
+		uint32_t version;
+		struct policy_area *to = policy_begin(c->f->seg.policy, &version);
+
+		memcpy(to, from, from->bytes);
+		to->version = version;
+		(void)clock_gettime(CLOCK_MONOTONIC, &t0);
+		do
+			(void)clock_gettime(CLOCK_MONOTONIC, &t);
+		while ((t.tv_sec - t0.tv_sec) * 1000000000 + t.tv_nsec - t0.tv_nsec < 10000);
+		policy_publish(c->f->seg.policy, version);
+	}
+	return NULL;
+}
+
+static void *
+compiled(struct fixture *f, const char *yaml)
+{
+	struct policy_ref p;
+	void *copy;
+
+	fixture_policy(f, yaml);
+	assert_true(policy_current(f->seg.policy, &p));
+	copy = malloc(p.area->bytes);
+	assert_non_null(copy);
+	memcpy(copy, p.area, p.area->bytes);
+	return copy;
+}
+
+/* Every answer is whole: of the one policy or of the other. */
+static void
+live_change(void **state)
+{
+	struct fixture f;
+	struct changer c = { .f = &f };
+	ration_decision_t d;
+	pthread_t thread;
+	unsigned seen[2] = { 0, 0 };
+	struct timespec t0, t;
+	(void)state;
+
+	fixture_open(&f, changing[0], 0);
+	(void)take(&f, "api", 1);
+	d = denied_for(&f, "api", 60);
+	for (unsigned i = 0; i < 2; i++)
+		c.area[i] = compiled(&f, changing[i]);
+	assert_int_equal(pthread_create(&thread, NULL, change, &c), 0);
+	(void)clock_gettime(CLOCK_MONOTONIC, &t0);
+	do {
+		ration_header_t h = { .size = sizeof(h) };
+		const char *b = body(f.r, &d);
+		int status = ration_http_status(f.r, &d);
+
+		if (strcmp(b, "a AAAA api a") == 0)
+			seen[0]++;
+		else if (strcmp(b, "bb api BBBBBB bb") == 0)
+			seen[1]++;
+		else
+			fail_msg("torn: %s", b);
+		if (status != 429 && status != 503)
+			fail_msg("torn: %d", status);
+		assert_int_equal(ration_http_header(f.r, &d, 0, &h), 1);
+		if (strcmp(h.value, "60") != 0 && strcmp(h.value, "\"min\";q=1;w=60") != 0)
+			fail_msg("torn: %s: %s", h.name, h.value);
+		(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	} while ((seen[0] < 50000 || seen[1] < 50000) && t.tv_sec - t0.tv_sec < 20);
+	atomic_store(&c.done, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	free(c.area[0]);
+	free(c.area[1]);
+	assert_true(seen[0] != 0 && seen[1] != 0);
+	fixture_close(&f);
+}
+
 /* ---- dates ---- */
 
 static void
@@ -819,6 +922,7 @@ main(void)
 		cmocka_unit_test(templates),
 		cmocka_unit_test(without_policy),
 		cmocka_unit_test(wrong_use),
+		cmocka_unit_test(live_change),
 		cmocka_unit_test(dates),
 	};
 
