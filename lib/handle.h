@@ -45,7 +45,7 @@ struct ration {
 		_Atomic uint32_t shape; /* whose it is, for good; 0: nobody's yet */
 	} subs[EPOCHS];                 /* by shape */
 	struct {
-		_Atomic uint64_t place; /* see acquire.c */
+		_Atomic uint64_t place; /* see hint.h */
 		_Atomic uint64_t word;  /* address of the ring word last charged; stays mapped */
 	} hints[HINTS];                 /* by a hash of the key */
 	struct ration *next;            /* all handles of the process: for the fork handler */

@@ -204,7 +204,7 @@
  *
  *
  * Hash: SipHash-1-3 over limit name and key, keyed with the segment's secret.  (The quick one
- * of short calls stays in the process and only guesses a place: acquire.c.)
+ * of short calls stays in the process and only guesses a place: hint.h.)
  * Progress: every loop here is bounded; see each function.
  */
 #ifndef RATION_LAYOUT_H

@@ -58,7 +58,7 @@ struct segment {
 	uint64_t policy_room; /* zeros behind it in our address space, see map_room() */
 	const struct policy_area *areas[2]; /* of the policy object */
 	uint32_t id;                        /* number of this mapping in its handle */
-	uint32_t mark;                      /* of its hints, see acquire.c */
+	uint32_t mark;                      /* of its hints, see hint.h */
 	bool writable;
 };
 
