@@ -180,7 +180,8 @@ hint_holds(struct plain *p, const struct policy_area *a, uint64_t place, uint64_
 		return false;
 	state = word_load(&s[SLOT_STATE]);
 	link = word_load(&s[SLOT_LINK]);
-	if (UNLIKELY(STATE_ST(state) != ST_LIVE || LINK_LEN(link) != len || !key_is(s, key, len)))
+	if (UNLIKELY(
+		STATE_ST(state) != ST_LIVE || LINK_OWN_LEN(link) != len || !key_is(s, key, len)))
 		return false;
 	/* That this belongs together is seen by place_kept(), after all that is read next. */
 	if (UNLIKELY(!name_is(a, LINK_LIMIT(link), limit)))

@@ -178,9 +178,11 @@
  * A slot has cells x 16 permits.  More than that are in further slots of the same key, its
  * *chunks*: the link's spare bits say which (chunk 0 is the key itself; 0xfff stays an extra
  * slot's), and the hash covers them.  The cache word of the first cell of chunk 0 tells how
- * many chunks there may be, and never shrinks within a life:
+ * many chunks there may be, and while there are none which cell is the last with a permit
+ * taken, before one is; neither shrinks within a life.  So of a slot of four rates a limit of 5
+ * needs no more than one to be read:
  *
- *	cache	0001 w 00.. chunks(12) tick(30)	   w: somebody may be waiting (queue.h)
+ *	cache	0001 w 00.. cell(2) chunks(12) tick(30)	   w: somebody may be waiting (queue.h)
  *
  * Chunk 0 is not retired while a chunk of it is in the table: rationd looks for them after
  * it has marked it RETIRING, and who took a permit of a chunk looks at chunk 0 afterwards.
@@ -491,6 +493,7 @@ enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2, CONV_RESET = 3
 
 /* ---- link of a chunk: its number stands in the spare bits; 0: the key itself ---- */
 #define LINK_CHUNK(w) ((uint32_t)((w) >> 24 & 0xfff))
+#define LINK_OWN_LEN(w) ((uint32_t)((w) >> 16 & 0xfffff)) /* both: the length, if of chunk 0 */
 #define CHUNK_LINK(next, chunk, len, limit) (LINK_WORD(next, len, limit) | (uint64_t)(chunk) << 24)
 
 /* ---- permits; serials of blanks that one of each kind left behind ---- */
@@ -507,9 +510,12 @@ enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2, CONV_RESET = 3
 #define KEPT_WORD(name, tick) (WIDE_TAG(tick) | ((name)&WIDE_MAX))
 #define KEPT_NAME(w) ((w)&WIDE_MAX)
 
-/* ---- cache of a concurrency cell: 0001 w 0.. chunks(12) tick(30) ---- */
-#define CHUNKS_WORD(chunks, waited, tick) \
-	(UINT64_C(1) << 60 | (uint64_t)(waited) << 59 | (uint64_t)(chunks) << 30 | (tick))
+/* ---- cache of a concurrency cell: 0001 w 0.. cell(2) chunks(12) tick(30) ---- */
+#define CHUNKS_WORD(chunks, cell, waited, tick) \
+	(UINT64_C(1) << 60 | (uint64_t)(waited) << 59 | (uint64_t)(cell) << 42 | \
+	    (uint64_t)(chunks) << 30 | (tick))
+#define CHUNKS_TOLD(w) ((w) >> 60 == 1)
+#define CHUNKS_CELL(w) ((uint32_t)((w) >> 42 & 3))
 #define CHUNKS_OF(w) ((uint32_t)((w) >> 30 & 0xfff))
 #define CHUNKS_WAITED(w) (((w) >> 59 & 1) != 0)
 

@@ -64,16 +64,10 @@ lease_name(const void *name, size_t len)
 
 /* ---- chunks ---- */
 
-static bool
-tells_chunks(uint64_t cache)
-{
-	return cache >> 60 == 1;
-}
-
 uint32_t
 lease_chunks(uint64_t cache)
 {
-	uint32_t n = tells_chunks(cache) ? CHUNKS_OF(cache) : 1;
+	uint32_t n = CHUNKS_TOLD(cache) ? CHUNKS_OF(cache) : 1;
 
 	return n < CHUNKS_MAX ? n : CHUNKS_MAX - 1;
 }
@@ -93,45 +87,59 @@ find_chunk(const struct cell_ctx *x, const struct lease_key *k, uint32_t chunk, 
 	return table_find(x->seg, &id, k->limit, out);
 }
 
-/* Let the key's cache say that there may be this many. */
+/* Let the key's cache say that permits up to this cell and chunk may be taken. */
 static bool
-tell_chunks(const struct cell_ctx *x, uint32_t n)
+tell(const struct cell_ctx *x, uint32_t chunk, uint32_t cell)
 {
 	word_t *p = &x->slot[SLOT_CELLS + CELL_CACHE];
 
 	for (unsigned tries = 0; tries < 64; tries++) {
 		uint64_t w = word_load(p);
-		bool waited = tells_chunks(w) && CHUNKS_WAITED(w);
+		bool told = CHUNKS_TOLD(w);
 
-		if (tells_chunks(w) && CHUNKS_OF(w) >= n)
+		if (told && CHUNKS_OF(w) >= chunk && CHUNKS_CELL(w) >= cell)
 			return true;
 		/* After w: then it is of our life. */
 		if (!in_life(x))
 			return false;
-		if (word_cas(p, w, CHUNKS_WORD(n, waited, tick_of(x->now_ns))))
+		if (told && CHUNKS_OF(w) > chunk)
+			chunk = CHUNKS_OF(w);
+		if (told && CHUNKS_CELL(w) > cell)
+			cell = CHUNKS_CELL(w);
+		if (word_cas(p, w,
+			CHUNKS_WORD(chunk, cell, told && CHUNKS_WAITED(w), tick_of(x->now_ns))))
 			return true;
 	}
 	return false;
 }
 
+/* Which permits may be taken. */
+struct extent {
+	uint32_t chunks;
+	uint32_t places; /* of each slot */
+};
+
 /*
- * How many there may be.  A conversion leaves another word there: those that the key had while
- * it was of leases before are looked for.
+ * A conversion leaves another word there: chunks that the key had while it was of leases before
+ * are looked for.
  */
-static uint32_t
-count_chunks(const struct cell_ctx *x, const struct lease_key *k)
+static struct extent
+extent_of(const struct cell_ctx *x, const struct lease_key *k)
 {
 	uint64_t w = word_load(&x->slot[SLOT_CELLS + CELL_CACHE]);
+	struct extent e = { lease_chunks(w), lease_places(x->seg) };
 	struct found f;
-	uint32_t n = 0;
 
-	if (LIKELY(tells_chunks(w)))
-		return lease_chunks(w);
-	while (n + 1 < CHUNKS_MAX && find_chunk(x, k, n + 1, &f))
-		n++;
+	if (LIKELY(CHUNKS_TOLD(w))) {
+		if (e.chunks == 0 && CHUNKS_CELL(w) < x->seg->cells)
+			e.places = (CHUNKS_CELL(w) + 1) * RING_WORDS;
+		return e;
+	}
+	for (e.chunks = 0; e.chunks + 1 < CHUNKS_MAX && find_chunk(x, k, e.chunks + 1, &f);)
+		e.chunks++;
 	if (x->writable)
-		(void)tell_chunks(x, n);
-	return n;
+		(void)tell(x, e.chunks, x->seg->cells - 1);
+	return e;
 }
 
 int
@@ -144,7 +152,7 @@ lease_add_chunk(const struct cell_ctx *x, const struct lease_key *k, const struc
 
 	if (p->chunk >= CHUNKS_MAX)
 		return (int)RATION_R_FULL;
-	if (!tell_chunks(x, p->chunk))
+	if (!tell(x, p->chunk, x->seg->cells - 1))
 		return 0;
 	for (unsigned i = 0; i < CELLS_MAX; i++)
 		shapes[i] = SHAPE_CONCURRENT;
@@ -211,11 +219,12 @@ scan_load(const struct cell_ctx *y, uint64_t slot, uint32_t place)
  * is of this life and all of permits.
  */
 static enum look_result
-scan_slot(const struct cell_ctx *y, uint64_t slot, uint32_t chunk, struct scan *s, struct permit *p)
+scan_slot(const struct cell_ctx *y, uint64_t slot, uint32_t chunk, uint32_t places, struct scan *s,
+    struct permit *p)
 {
 	static const struct rate_def leases = { .kind = RATION_CONCURRENT,
 		.shape = SHAPE_CONCURRENT };
-	uint32_t places = lease_places(y->seg);
+	uint64_t base = (uint64_t)chunk * lease_places(y->seg);
 
 	for (uint32_t place = places; place-- > 0;) {
 		uint64_t w = scan_load(y, slot, place);
@@ -223,7 +232,7 @@ scan_slot(const struct cell_ctx *y, uint64_t slot, uint32_t chunk, struct scan *
 		if (!y->writable &&
 		    CONV_SHAPE(cell_load(y, place / RING_WORDS, CELL_CONV)) != SHAPE_CONCURRENT)
 			continue;
-		if (!scan_word(s, (uint64_t)chunk * places + place, w))
+		if (!scan_word(s, base + place, w))
 			continue;
 		s->found = true;
 		*p = (struct permit) { slot, y->birth, w, chunk, place };
@@ -244,8 +253,8 @@ scan_slot(const struct cell_ctx *y, uint64_t slot, uint32_t chunk, struct scan *
 }
 
 static enum look_result
-scan_chunk(const struct cell_ctx *x, const struct lease_key *k, uint32_t chunk, struct scan *s,
-    struct permit *p)
+scan_chunk(const struct cell_ctx *x, const struct lease_key *k, uint32_t chunk, uint32_t places,
+    struct scan *s, struct permit *p)
 {
 	uint64_t base = (uint64_t)chunk * lease_places(x->seg);
 	struct cell_ctx y = *x;
@@ -253,7 +262,7 @@ scan_chunk(const struct cell_ctx *x, const struct lease_key *k, uint32_t chunk, 
 	struct found f;
 
 	if (chunk == 0)
-		return scan_slot(x, k->slot, 0, s, p);
+		return scan_slot(x, k->slot, 0, places, s, p);
 	if (!find_chunk(x, k, chunk, &f)) { /* all are free */
 		s->open |= base + 1 + s->held <= s->n;
 		s->found |= s->open;
@@ -263,7 +272,7 @@ scan_chunk(const struct cell_ctx *x, const struct lease_key *k, uint32_t chunk, 
 	}
 	y.slot = segment_slot(x->seg, f.slot);
 	y.birth = f.birth;
-	res = scan_slot(&y, f.slot, chunk, s, p);
+	res = scan_slot(&y, f.slot, chunk, places, s, p);
 	if (res != LOOK_GONE)
 		return res;
 	(void)table_rescue(x->seg, f.slot, f.birth);
@@ -278,7 +287,7 @@ typedef bool permit_visit(const struct cell_ctx *x, const struct permit *p, void
 static bool
 visit(const struct cell_ctx *x, const struct lease_key *k, permit_visit *fn, void *arg)
 {
-	uint32_t chunks = count_chunks(x, k);
+	uint32_t chunks = extent_of(x, k).chunks;
 
 	for (uint32_t c = 0; c <= chunks; c++) {
 		struct found f;
@@ -349,19 +358,26 @@ lease_look(const struct cell_ctx *x, const struct lease_key *k, uint64_t n, uint
 	struct scan s = {
 		.n = n, .tick = tick_of(x->now_ns), .first = UINT64_MAX, .passed = !x->writable
 	};
-	uint32_t chunks = count_chunks(x, k);
-	uint64_t tick_ns = x->now_ns / TICK_NS * TICK_NS, ticks;
+	struct extent e = extent_of(x, k);
+	uint64_t tick_ns = x->now_ns / TICK_NS * TICK_NS, ticks, beyond = 0;
 
 	memset(l, 0, sizeof(*l));
-	for (uint32_t c = chunks + 1; c-- > 0;) {
-		enum look_result res = scan_chunk(x, k, c, &s, p);
+	/* The first of the next cell; before scan_slot() looks whether it is of this life. */
+	if (e.places < lease_places(x->seg))
+		beyond = word_load(lease_word(x->seg, k->slot, e.places));
+	for (uint32_t c = e.chunks + 1; c-- > 0;) {
+		enum look_result res = scan_chunk(x, k, c, e.places, &s, p);
 
 		if (res != LOOK_FITS)
 			return res;
 	}
-	if (!s.found && n > (uint64_t)(chunks + 1) * lease_places(x->seg)) {
+	if (!s.found && n > (uint64_t)(e.chunks + 1) * e.places) {
 		s.found = true;
-		*p = (struct permit) { .slot = NO_SLOT, .chunk = chunks + 1 };
+		if (lease_stands(beyond))
+			return LOOK_AGAIN;
+		*p = e.places < lease_places(x->seg)
+		    ? (struct permit) { k->slot, x->birth, beyond, 0, e.places }
+		    : (struct permit) { .slot = NO_SLOT, .chunk = e.chunks + 1 };
 	}
 	l->used = s.held;
 	l->edge_ns = s.endless || s.held == 0 ? x->now_ns : tick_ns + s.last * TICK_NS;
@@ -444,6 +460,8 @@ lease_take(const struct cell_ctx *x, const struct lease_key *k, const struct per
 	uint64_t state;
 
 	*word = wanted_word(want, x->now_ns, p->birth);
+	if (p->chunk == 0 && p->place >= RING_WORDS && !tell(x, 0, p->place / RING_WORDS))
+		return false;
 	/* Before: rationd finds it though we be killed.  After: it may have been cleared since. */
 	lease_mark(x->seg, p->slot);
 	if (!word_cas(at, p->old, *word))
@@ -491,7 +509,7 @@ wake(const struct segment *seg, uint64_t slot, uint64_t birth)
 		s = segment_slot(seg, f.slot);
 	}
 	cache = word_load(&s[SLOT_CELLS + CELL_CACHE]);
-	if (tells_chunks(cache) && CHUNKS_WAITED(cache))
+	if (CHUNKS_TOLD(cache) && CHUNKS_WAITED(cache))
 		queue_wake(seg, f.slot, f.birth);
 }
 
@@ -538,11 +556,12 @@ lease_waited(const struct segment *seg, uint64_t slot, uint64_t birth, uint64_t 
 	for (unsigned tries = 0; tries < 64; tries++) {
 		uint64_t w = word_load(p);
 
-		if ((tells_chunks(w) && CHUNKS_WAITED(w)) ||
+		if ((CHUNKS_TOLD(w) && CHUNKS_WAITED(w)) ||
 		    STATE_BIRTH(word_load(&segment_slot(seg, slot)[SLOT_STATE])) != birth)
 			return;
 		if (word_cas(p, w,
-			CHUNKS_WORD(tells_chunks(w) ? CHUNKS_OF(w) : 0, true, tick_of(now_ns))))
+			CHUNKS_TOLD(w) ? w | CHUNKS_WORD(0, 0, true, UINT64_C(0))
+				       : CHUNKS_WORD(0, CELLS_MAX - 1, true, tick_of(now_ns))))
 			return;
 	}
 }

@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-#include "call.h"
-#include "slot.h"
+#include "hint.h"
+#include "queue.h"
 #include "words.h"
 
 static void
@@ -36,6 +36,163 @@ call_lease(const struct call *c, ration_lease_t *lease)
 	lease->size = sizeof(*lease); /* without a permit: there is nothing to release */
 }
 
+/* ---- the short way ---- */
+
+/*
+ * For a key whose permits are all in one slot, found by its hint, with one that is free: a look
+ * at each word, one CAS.  Whatever is not so goes the long way, denials too.
+ */
+struct short_look {
+	word_t *free; /* NULL: none */
+	uint64_t held;
+	uint32_t place;
+};
+
+/* Are any of these four taken? */
+SHORT bool
+any_of_four(const word_t *w)
+{
+	return lease_stands(word_load(w) | word_load(w + 1) | word_load(w + 2) | word_load(w + 3));
+}
+
+/* The permits of one cell, of which those below n may be taken.  False: others are taken. */
+SHORT bool
+short_scan(word_t *ring, unsigned first, uint64_t n, struct short_look *l)
+{
+	for (unsigned four = RING_WORDS; four > 0; four -= 4) {
+		bool taken = any_of_four(&ring[four - 4]);
+
+		/* Mostly there are a few at the front, or all are free. */
+		if (LIKELY(!taken)) {
+			if (first + four - 4 < n) {
+				l->free = &ring[four - 4];
+				l->place = first + four - 4;
+			}
+			continue;
+		}
+		for (unsigned i = four; i-- > four - 4;)
+			if (!lease_stands(word_load(&ring[i]))) {
+				if (first + i < n) {
+					l->free = &ring[i];
+					l->place = first + i;
+				}
+			} else if (first + i < n) {
+				l->held++;
+			} else {
+				return false;
+			}
+	}
+	return true;
+}
+
+/* Limits that the short way knows: enforced, endless, no more than one slot holds. */
+SHORT bool
+short_rules(const struct plain *p, const struct ruleset *rs, uint64_t *n)
+{
+	const struct limit_def *l =
+	    (const struct limit_def *)(const void *)((const char *)p->area + p->area->limits) +
+	    rs->limit;
+
+	*n = rs->rates[0].units;
+	return LIKELY(rs->limit < p->area->nlimits && rs->nrates == 1 && rs->mode == MODE_ENFORCE &&
+	    rs->flags == 0 && rs->until == POLICY_ENDLESS &&
+	    rs->rates[0].kind == RATION_CONCURRENT && *n <= lease_places(p->seg) &&
+	    (l->flags & (LIMIT_UNLISTED_REFUSE | LIMIT_STRICT | LIMIT_GONE)) == 0);
+}
+
+SHORT void
+short_answer(const struct plain *p, uint32_t limit, uint64_t n, uint64_t used, uint32_t place,
+    uint64_t word, ration_decision_t *d)
+{
+	uint64_t unix_ns = p->now + (uint64_t)plain_real(p), s = unix_ns / 1000000000u;
+
+	store_pair(d, two32(sizeof(*d), RATION_ADMITTED), two32(0, 1 | 1 << 16));
+	store_pair(&d->cost, 1, s);
+	store_pair(
+	    &d->retry_after, two32(0, POLICY_CURRENT(p->policy_word)), two32(p->seg->id, limit));
+	store_pair(&d->used, used, n - used);
+	store_pair(&d->reset_at, s + (unix_ns - s * 1000000000u != 0), 0);
+	if (UNLIKELY(used >= n / 2))
+		d->level = decision_level(used, n);
+	store_pair(&d->receipts[0],
+	    WHERE(UINT64_C(0), UINT64_C(0), place / RING_WORDS, place % RING_WORDS),
+	    two32(p->slot, STATE_BIRTH(p->state)));
+	d->receipts[0].units = word;
+}
+
+SHORT int
+lease_short(ration_t *r, const struct segment *seg, uint64_t now, const char *limit,
+    const unsigned char *key, size_t len, ration_lease_t *lease, ration_decision_t *d)
+{
+	struct plain p = plain_start(r, seg, now);
+	struct short_key words = short_key(key, len);
+	uint64_t h = hint_of(limit, &words), tick = tick_of(now), place, n, word, cache, old;
+	struct short_look l = { .free = NULL };
+	const struct ruleset *rs;
+	uint32_t holder, id;
+
+	place = atomic_load_explicit(&r->hints[HINT_INDEX(h)].place, memory_order_acquire);
+	if (UNLIKELY(!hint_holds(&p, p.area, place, h, limit, &words, len)) ||
+	    UNLIKELY(!plain_ruleset(&p, p.at, &rs)) || UNLIKELY(!short_rules(&p, rs, &n)) ||
+	    UNLIKELY((holder = holder_known(r, seg)) == 0))
+		return LONG_WAY;
+	/* From the policy before plain_intact(). */
+	id = rs->limit;
+	if (d != NULL)
+		memcpy(&d->limit_units, &rs->rates[0], offsetof(struct rate_def, shape));
+	cache = word_load(&p.at[SLOT_CELLS + CELL_CACHE]);
+	if (UNLIKELY(!CHUNKS_TOLD(cache)) || UNLIKELY(CHUNKS_OF(cache) != 0) ||
+	    UNLIKELY(CHUNKS_CELL(cache) >= seg->cells))
+		return LONG_WAY;
+	for (unsigned i = CHUNKS_CELL(cache) + 1; i-- > 0;) {
+		word_t *cell = p.at + SLOT_CELLS + (size_t)i * CELL_WORDS;
+
+		if (UNLIKELY(!short_scan(&cell[CELL_RING], i * RING_WORDS, n, &l)) ||
+		    UNLIKELY(CONV_SETTLED(word_load(&cell[CELL_CONV])) != SHAPE_CONCURRENT))
+			return LONG_WAY;
+	}
+	if (UNLIKELY(l.free == NULL))
+		return LONG_WAY;
+	old = word_load(l.free);
+	/* Taken meanwhile; a clock behind the slot's life (lease.c). */
+	if (UNLIKELY(lease_stands(old)) || UNLIKELY(tick_diff(tick, STATE_BIRTH(p.state)) < 0) ||
+	    UNLIKELY(!plain_intact(&p)) || UNLIKELY(word_load(&p.at[SLOT_STATE]) != p.state))
+		return LONG_WAY;
+	word = HELD_WORD((uint64_t)holder, 0u, tick);
+	lease_mark(seg, p.slot); /* as lease_take() */
+	if (UNLIKELY(!word_cas(l.free, old, word)))
+		return LONG_WAY;
+	word_count(&p.at[SLOT_TOTAL], TOTAL_ONE);
+	lease_mark(seg, p.slot);
+	store_pair(lease, two32(sizeof(*lease), l.place), two32(p.slot, STATE_BIRTH(p.state)));
+	store_pair(&lease->word, word, seg->head->id);
+	if (d != NULL)
+		short_answer(&p, id, n, l.held + 1, l.place, word, d);
+	return RATION_ADMITTED;
+}
+static_assert(offsetof(ration_lease_t, place) == 4 && offsetof(ration_lease_t, slot) == 8 &&
+	offsetof(ration_lease_t, birth) == 12 && offsetof(ration_lease_t, segment) == 24,
+    "what store_pair() stores stands together");
+
+/* Where the key's permits are: for the next call. */
+static void
+learn(ration_t *r, const struct call *c, const char *limit, const void *key, size_t len)
+{
+	const struct item *it = &c->items[0];
+	struct short_key words = short_key(key, len);
+	uint64_t h = hint_of(limit, &words), slot = it->at.slot;
+
+	if (slot == NO_SLOT || len > KEY_INLINE_WORDS * 8)
+		return;
+	/* As acquire.c: where a place is set its word was set before, if only to be read. */
+	atomic_store_explicit(&r->hints[HINT_INDEX(h)].word,
+	    (uint64_t)(uintptr_t)(slot_cell(c->seg, slot, 0) + CELL_RING), memory_order_relaxed);
+	atomic_store_explicit(
+	    &r->hints[HINT_INDEX(h)].place, HINT_PLACE(c->seg, h, slot), memory_order_release);
+}
+
+/* ---- taking ---- */
+
 static int
 lease_decide(ration_t *r, const char *limit, const void *key, size_t len,
     const struct lease_want *want, ration_lease_t *lease, ration_decision_t *d)
@@ -53,8 +210,10 @@ lease_decide(ration_t *r, const char *limit, const void *key, size_t len,
 		/* An end is to the tick: see lease.h. */
 		c.precise = want->ttl_ms != 0;
 		v = call_run(&c);
-		if (v == RATION_ADMITTED)
+		if (v == RATION_ADMITTED) {
 			call_lease(&c, lease);
+			learn(r, &c, limit, key, len);
+		}
 	} else if (v == RATION_ADMITTED) { /* without a segment */
 		lease->size = sizeof(*lease);
 	}
@@ -69,9 +228,8 @@ check_key(ration_t *r, const char *limit, const void *key, size_t len)
 	return len == 0 || len > RATION_KEY_MAX ? RATION_EKEY : 0;
 }
 
-int
-ration_lease(ration_t *r, const char *limit, const void *key, size_t len, uint64_t ttl_ms,
-    ration_lease_t *lease, ration_decision_t *d)
+static int __attribute__((noinline)) lease_any(ration_t *r, const char *limit, const void *key,
+    size_t len, uint64_t ttl_ms, ration_lease_t *lease, ration_decision_t *d)
 {
 	const struct lease_want want = { .ttl_ms = ttl_ms };
 	int e = check_key(r, limit, key, len);
@@ -79,6 +237,21 @@ ration_lease(ration_t *r, const char *limit, const void *key, size_t len, uint64
 	if (e == 0 && (lease == NULL || ttl_ms > RATION_TTL_MAX))
 		e = RATION_EINVAL;
 	return e != 0 ? e : lease_decide(r, limit, key, len, &want, lease, d);
+}
+
+int
+ration_lease(ration_t *r, const char *limit, const void *key, size_t len, uint64_t ttl_ms,
+    ration_lease_t *lease, ration_decision_t *d)
+{
+	const struct segment *seg;
+
+	if (UNLIKELY(r == NULL || limit == NULL || key == NULL || lease == NULL) ||
+	    UNLIKELY(len == 0 || ttl_ms != 0) || UNLIKELY(d != NULL && d->size != sizeof(*d)) ||
+	    UNLIKELY((seg = handle_segment(r)) == NULL) ||
+	    UNLIKELY(lease_short(r, seg, clock_coarse(&r->clock, seg->policy), limit, key, len,
+			 lease, d) != RATION_ADMITTED))
+		return lease_any(r, limit, key, len, ttl_ms, lease, d);
+	return RATION_ADMITTED;
 }
 
 int
@@ -119,11 +292,42 @@ lease_check(ration_t *r, const ration_lease_t *lease, const struct segment **seg
 	return lease->segment == (*seg)->head->id ? 0 : RATION_ESTALE;
 }
 
+/* Held in chunk 0, and nobody waits: one CAS.  False: not so, or not any more. */
+SHORT bool
+release_short(ration_t *r, ration_lease_t *lease)
+{
+	const struct segment *seg = handle_segment(r);
+	word_t *s, *at;
+	uint64_t cache;
+
+	if (UNLIKELY(seg == NULL || lease->size != sizeof(*lease) ||
+		word_kind(lease->word) != W_NARROW || lease->segment != seg->head->id ||
+		lease->slot >= seg->nslots || lease->place >= lease_places(seg)))
+		return false;
+	s = segment_slot(seg, lease->slot);
+	at = lease_word(seg, lease->slot, lease->place);
+	if (UNLIKELY(STATE_BIRTH(word_load(&s[SLOT_STATE])) != lease->birth ||
+		LINK_CHUNK(word_load(&s[SLOT_LINK])) != 0) ||
+	    UNLIKELY(!word_cas(at, lease->word, BLANK(PERMIT_HELD, HELD_TICK(lease->word)))))
+		return false;
+	/* After the CAS: who waits has said so before he looked. */
+	cache = word_load(&s[SLOT_CELLS + CELL_CACHE]);
+	if (UNLIKELY(CHUNKS_TOLD(cache) && CHUNKS_WAITED(cache)))
+		queue_wake(seg, lease->slot, lease->birth);
+	store_pair(lease, 0, 0);
+	store_pair(&lease->word, 0, 0);
+	return true;
+}
+
 int
 ration_release(ration_t *r, ration_lease_t *lease)
 {
 	const struct segment *seg;
-	int e = lease_check(r, lease, &seg);
+	int e;
+
+	if (LIKELY(r != NULL && lease != NULL) && LIKELY(release_short(r, lease)))
+		return 0;
+	e = lease_check(r, lease, &seg);
 
 	if (e == 0)
 		e = lease_free(seg, lease->slot, lease->birth, lease->place, lease->word,

@@ -306,7 +306,7 @@ has_chunks(const struct sweeper *w, uint64_t slot)
 	int len;
 
 	if (CONV_SHAPE(word_load(&cell[CELL_CONV])) != SHAPE_CONCURRENT || LINK_CHUNK(link) != 0 ||
-	    (cache >> 60 == 1 && CHUNKS_OF(cache) == 0))
+	    (CHUNKS_TOLD(cache) && CHUNKS_OF(cache) == 0))
 		return false;
 	len = table_slot_key(w->seg, slot, key);
 	if (len <= 0 || !policy_limit(&w->policy, LINK_LIMIT(link), &limit))
@@ -337,9 +337,7 @@ sweep_live(struct sweeper *w, uint64_t slot, uint64_t state)
 		return;
 	if (!all_idle(w)) {
 		/* Who took a permit was killed before he could mark it. */
-		if (shape_kind(CONV_SHAPE(word_load(slot_cell(w->seg, slot, 0)))) ==
-		    RATION_CONCURRENT)
-			lease_mark(w->seg, slot);
+		lease_mark_taken(w->seg, slot);
 		return;
 	}
 	if (!word_cas(&s[SLOT_STATE], state, retiring))

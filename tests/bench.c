@@ -29,6 +29,7 @@ static const struct row rows[] = {
 	{ "two_rates", "as keyed, two rates together / floor", 4.5, false, row_two_rates, NULL, 0 },
 	{ "denied", "through a handle, denied / (floor + precise clock)", 1.5, false, row_denied,
 	    NULL, 0 },
+	{ "lease", "a lease taken and released / floor", 6, false, row_lease, NULL, 0 },
 	{ "cold_1m", "keyed, random over 1,000,000 keys / a random line access", 2.0, false,
 	    row_cold, NULL, 0 },
 	{ "contended", "two processes on one key / in a bare CAS loop", 1.5, false, row_contended,
@@ -381,6 +382,7 @@ main(int argc, char **argv)
 	    "limits:\n"
 	    "  plain: 1000000000/min\n"
 	    "  two: [1000000000/min, 1000000000/s]\n"
+	    "  leases: 10 concurrent\n"
 	    "  none: 1/hour\n");
 	b.r = instance_open(&b.hot);
 	run_rows(&b, results, &f);

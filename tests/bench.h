@@ -80,6 +80,7 @@ void row_resolved(struct bench *b, struct sample *s);
 void row_keyed(struct bench *b, struct sample *s);
 void row_two_rates(struct bench *b, struct sample *s);
 void row_denied(struct bench *b, struct sample *s);
+void row_lease(struct bench *b, struct sample *s);
 void row_after_change(struct bench *b, struct sample *s);
 
 /* bench_cold.c */
