@@ -134,6 +134,10 @@ test_wrong_use(void **state)
 	said("--cost");
 	RUN(2, s, "exec", "jobs", "k", "--ttl", "soon", "--", "true");
 	RUN(2, s, "exec", "nonsense", "k", "--", "true");
+	RUN(2, s, "acquire", "jobs", "k");
+	said("ration exec");
+	RUN(2, s, "acquire", "jobs", "k", "--wait", "1s");
+	said("ration exec");
 	RUN(2, s, "lease", "hooks", "k");
 	said("--name");
 	RUN(2, s, "lease", "api", "k", "--name", "a");

@@ -59,6 +59,7 @@ static struct {
 	uint64_t gone; /* bit: the key left the table */
 	uint64_t more; /* added to every used */
 	int scans;
+	bool leases; /* sk_1's limit is of leases */
 	struct segment seg;
 } fake;
 
@@ -119,6 +120,10 @@ fake_row(int k, struct model_row *out)
 	r->window_ns = (f->units > 100000 ? UINT64_C(31) * 86400 : 60) * UINT64_C(1000000000);
 	r->reset_at = NOW_S + f->reset_s;
 	r->retry_at = r->remaining > 0 ? 0 : NOW_S + 4;
+	if (fake.leases && strcmp(f->key, "sk_1") == 0) {
+		r->kind = RATION_CONCURRENT;
+		r->window_ns = 0;
+	}
 }
 
 bool
@@ -394,6 +399,22 @@ test_golden_states(void **state)
 	press(st, "\033\\p");
 	golden(st, "paused-80x24");
 	stage_close(st);
+}
+
+/* What is held has no reset: it comes back when it is released. */
+static void
+test_golden_leases(void **state)
+{
+	struct stage *st;
+
+	fake.leases = true;
+	st = stage_open(24, 140, false);
+	press(st, "/algo:leases\r");
+	golden(st, "leases-140x24");
+	press(st, "\r");
+	golden(st, "leases-detail-140x24");
+	stage_close(st);
+	fake.leases = false;
 }
 
 static void
@@ -866,6 +887,7 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_golden_keys),
 		cmocka_unit_test(test_golden_states),
+		cmocka_unit_test(test_golden_leases),
 		cmocka_unit_test(test_golden_dialog),
 		cmocka_unit_test(test_golden_lists),
 		cmocka_unit_test(test_selection_is_a_key),

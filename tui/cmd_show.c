@@ -223,6 +223,19 @@ acquire_options(const struct args *a, uint64_t *cost, uint64_t *wait_ns)
 	return span_option("acquire", a, OPT_WAIT, "wait", wait_ns);
 }
 
+/* A lease would end with this command: it is not what acquire is for. */
+static int
+without_lease(ration_t *r, const ration_decision_t *d, int rc)
+{
+	ration_lease_t lease;
+
+	if (rc == RATION_ADMITTED && ration_decision_lease(r, d, 0, &lease) == 0) {
+		(void)ration_release(r, &lease);
+		return RATION_ELEASE;
+	}
+	return rc == RATION_DENIED && d->kind == RATION_CONCURRENT ? RATION_ELEASE : rc;
+}
+
 int
 cmd_acquire(struct ctx *c, const struct args *a)
 {
@@ -246,9 +259,14 @@ cmd_acquire(struct ctx *c, const struct args *a)
 		rc = ration_wait(r, a->pos[0], key, (size_t)len, cost,
 		    a->opt[OPT_SPREAD] ? RATION_SPREAD : 0, &until, &d);
 	else
-		rc = ration_acquire_all(r, &claim, 1, &d);
+		rc = without_lease(r, &d, ration_acquire_all(r, &claim, 1, &d));
 	key_text(key, (size_t)len, text);
-	if (rc < 0) {
+	if (rc == RATION_ELEASE) {
+		complain(
+		    "acquire: %s: the limit is of leases: take one with ration exec, or ration "
+		    "lease",
+		    a->pos[0]);
+	} else if (rc < 0) {
 		complain("acquire: %s %s: %s", a->pos[0], text, ration_strerror(rc));
 	} else if (c->json) {
 		print_decision_json(r, &d, key, (size_t)len, NULL);
