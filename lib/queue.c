@@ -194,7 +194,6 @@ look_ahead(
 	uint64_t all = TURN_MS(turn), due = all;
 
 	out->n = 0;
-	out->turn_ms = 0;
 	for (uint32_t i = 0; i < n && i < QUEUE_TICKETS; i++) {
 		uint32_t t = ticket_add(TURN_TICKET(turn), i);
 		uint64_t w = word_load(place_of(q, t)), ms;
@@ -205,8 +204,6 @@ look_ahead(
 		all = (ms > all ? ms : all) + QUEUE_PATIENCE_MS;
 		if (PLACE_STATE(w) != PLACE_BOOKED || ms <= now_ms + QUEUE_PATIENCE_MS)
 			due = (ms > due ? ms : due) + QUEUE_PATIENCE_MS;
-		if (i == 0)
-			out->turn_ms = all - QUEUE_PATIENCE_MS;
 		out->n++;
 	}
 	out->all_ms = all;
@@ -222,7 +219,7 @@ queue_step(const struct queue *q, uint32_t ticket, uint64_t now_ms, struct queue
 
 		k = ticket_span(TURN_TICKET(turn), ticket);
 		ahead->n = 0;
-		ahead->all_ms = ahead->due_ms = ahead->turn_ms = now_ms;
+		ahead->all_ms = ahead->due_ms = now_ms;
 		if (k >= n || !place_waits(own, ticket))
 			return QUEUE_LOST;
 		if (k == 0)
@@ -239,13 +236,44 @@ queue_step(const struct queue *q, uint32_t ticket, uint64_t now_ms, struct queue
 			word_count(&q->seg->head->passed_over, ahead->n);
 			return QUEUE_ASK;
 		}
-		if (now_ms >= ahead->due_ms && PLACE_STATE(own) == PLACE_WAITS)
+		if (now_ms >= ahead->due_ms)
 			return QUEUE_ASK; /* stands in */
 		return QUEUE_SLEEP;
 	}
 	/* Others are changing it all the time: they look after it. */
 	ahead->all_ms = ahead->due_ms = now_ms + QUEUE_PATIENCE_MS;
 	return QUEUE_SLEEP;
+}
+
+unsigned
+queue_before(const struct queue *q, uint32_t ticket, uint64_t now_ms)
+{
+	uint64_t turn = turn_at(q, now_ms);
+	struct queue_ahead ahead;
+
+	look_ahead(q, turn, ticket_span(TURN_TICKET(turn), ticket), now_ms, &ahead);
+	return ahead.n;
+}
+
+uint64_t
+queue_promise(
+    const struct queue *q, uint32_t ticket, uint64_t now_ms, uint64_t from_ns, uint64_t each_ns)
+{
+	const uint64_t ms_ns = 1000000, patience = QUEUE_PATIENCE_MS * ms_ns;
+	uint64_t turn = turn_at(q, now_ms), at = from_ns;
+	uint32_t n = ticket_span(TURN_TICKET(turn), ticket);
+
+	for (uint32_t i = 0; n < QUEUE_TICKETS && i < n; i++) {
+		uint32_t t = ticket_add(TURN_TICKET(turn), i);
+		uint64_t w = word_load(place_of(q, t)), here;
+
+		if (!place_waits(w, t))
+			continue;
+		here = (i == 0 && TURN_CALLED(turn) ? TURN_MS(turn) : place_ms(w, now_ms)) * ms_ns;
+		if (here <= at + patience) /* else he is not there yet when we can go */
+			at = here + each_ns > at ? here + each_ns : at;
+	}
+	return at;
 }
 
 void
@@ -471,7 +499,8 @@ pace_last(
 	ahead = ((w >> 24) - now) & PACE_MASK;
 	age = (now - (w >> 24)) & PACE_MASK;
 	/* Another processor's clock, or rounded up; farther ahead is a scribble or years ago. */
-	if (w == 0 || (age > PACE_MASK / 2 && ahead > UINT64_C(1000000000) >> PACE_SHIFT))
+	if (w == 0 || (age <= PACE_MASK / 2 && age > now) ||
+	    (age > PACE_MASK / 2 && ahead > UINT64_C(1000000000) >> PACE_SHIFT))
 		return false;
 	*last_ns = age > PACE_MASK / 2 ? (now + ahead) << PACE_SHIFT : (now - age) << PACE_SHIFT;
 	*units256 = (w & ((UINT64_C(1) << PACE_MANTISSA) - 1))

@@ -54,9 +54,9 @@
  * Who was passed over goes to the end.
  *
  * Who booked and was told to come later than now is not late, so the turn waits for him; but
- * others need not: the first of those who wait behind him *stands in*.  He asks meanwhile, in
+ * others need not: the first of those behind him who is here *stands in*.  He asks meanwhile, in
  * case that units come back earlier than they were expected (a refund, a raised limit), and
- * leaves the turn where it is.
+ * leaves the turn where it is.  In the last 50 ms before his time nobody does.
  *
  * The bell is a counter, and each waiter sleeps in FUTEX_WAIT_BITSET on the value from before
  * he looked, so nothing rings unheard; the bit is his ticket's, so that mostly he alone
@@ -129,14 +129,21 @@ enum queue_answer {
 };
 /* How it stands before a ticket. */
 struct queue_ahead {
-	unsigned n;       /* how many wait there */
-	uint64_t all_ms;  /* all of them have been passed over by then */
-	uint64_t due_ms;  /* the same without those who are booked for later */
-	uint64_t turn_ms; /* whose turn it is, is here by then; 0: nobody's */
+	unsigned n;      /* how many wait there */
+	uint64_t all_ms; /* all of them have been passed over by then */
+	uint64_t due_ms; /* the same without those who are booked for later */
 };
 /* May the holder of the ticket ask? */
 enum queue_answer queue_step(
     const struct queue *q, uint32_t ticket, uint64_t now_ms, struct queue_ahead *ahead);
+/* How many wait before the ticket. */
+unsigned queue_before(const struct queue *q, uint32_t ticket, uint64_t now_ms);
+/*
+ * When should the holder of a ticket come whom no bell reaches, if he could go at from_ns, and
+ * each_ns after those who are here before him?
+ */
+uint64_t queue_promise(
+    const struct queue *q, uint32_t ticket, uint64_t now_ms, uint64_t from_ns, uint64_t each_ns);
 /* He asked, was denied, and is here again at ms. */
 void queue_expect(
     const struct queue *q, uint32_t ticket, enum queue_state state, uint64_t ms, uint64_t now_ms);

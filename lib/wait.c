@@ -104,35 +104,66 @@ awaits_release(const struct waiter *w)
 	return w->c.d->kind == RATION_CONCURRENT || w->c.d->reason == RATION_R_RELEASE;
 }
 
-/* After a denial: when it would fit, by all rates, to the ns.  UINT64_MAX: never. */
+/* After so long what was taken has come back: all of a bucket, too. */
+static uint64_t
+window_of(const struct rate_def *r)
+{
+	if (r->kind == RATION_SLIDING)
+		return RING_WORDS * r->sub_ns;
+	return r->kind == RATION_BUCKET ? rate_spread(r, r->units * 256) : r->window_ns;
+}
+
+/*
+ * In how many ns it would fit, by all rates, as last looked at, after so many others have had as
+ * much.  UINT64_MAX: never.
+ */
+static uint64_t
+fits_in(struct waiter *w, unsigned others)
+{
+	struct item *it = item_of(w);
+	uint64_t most = 0;
+
+	call_use(&w->c, it);
+	for (unsigned i = 0; i < it->rules.nrates; i++) {
+		const struct rate_def *r = &it->rules.rates[i];
+		uint64_t need = it->cost * (others + 1), now = w->c.ctx.now_ns, at, more = 0;
+
+		if (others > 0 && need > r->units && r->units != 0) {
+			/* What is taken when it comes back, comes back as much later. */
+			more = (need - 1) / r->units;
+			need -= more * r->units;
+			more *= window_of(r);
+		}
+		at = cell_fits(&w->c.ctx, i, r, &it->looks[i], need);
+		if (at == UINT64_MAX)
+			return at;
+		at = (at > now ? at - now : 0) + more;
+		most = at > most ? at : most;
+	}
+	return most;
+}
+
+/* After a denial: when it would fit, to the ns.  UINT64_MAX: never. */
 static uint64_t
 fits_at(struct waiter *w)
 {
-	struct item *it = item_of(w);
 	const ration_decision_t *d = w->c.d;
-	uint64_t at = w->c.ctx.now_ns, s;
+	uint64_t in, s = 0, now = w->c.ctx.now_ns;
 
 	if (awaits_release(w)) {
 		/* Sooner, if one with a time to live ends. */
-		s = it->looks[0].next;
-		return s > at && s - at < NAP_NS ? w->now_ns + (s - at) : w->now_ns + NAP_NS;
+		s = item_of(w)->looks[0].next;
+		return w->now_ns + (s > now && s - now < NAP_NS ? s - now : NAP_NS);
 	}
 	if (d->retry_at == RATION_NEVER)
 		return UINT64_MAX;
-	call_use(&w->c, it);
-	for (unsigned i = 0; i < it->rules.nrates; i++) {
-		uint64_t t = cell_fits(&w->c.ctx, i, &it->rules.rates[i], &it->looks[i], it->cost);
-
-		at = t > at ? t : at;
-	}
+	in = fits_in(w, 0);
 	/* Where an override ends before that, only the second is known. */
-	s = (uint64_t)d->retry_at * UINT64_C(1000000000) - (uint64_t)w->c.ctx.unix_ns;
-	if (d->retry_at * INT64_C(1000000000) <= w->c.ctx.unix_ns)
-		s = 0;
-	if (at == UINT64_MAX || at - w->c.ctx.now_ns > s ||
-	    at - w->c.ctx.now_ns + UINT64_C(1000000000) < s)
-		return w->now_ns + s;
-	return w->now_ns + (at - w->c.ctx.now_ns);
+	if (d->retry_at * INT64_C(1000000000) > w->c.ctx.unix_ns)
+		s = (uint64_t)(d->retry_at * INT64_C(1000000000) - w->c.ctx.unix_ns);
+	if (in > s || in + UINT64_C(1000000000) < s)
+		in = s;
+	return w->now_ns + in;
 }
 
 /* It would fit, but it is not our turn. */
@@ -237,6 +268,33 @@ gap_ns(const struct item *it, uint64_t units256)
 	return gap;
 }
 
+/* No call takes longer than one that takes all: what does is a scribble, or of another limit. */
+static uint64_t
+gap_most(const struct item *it)
+{
+	uint64_t gap = 0;
+
+	for (unsigned i = 0; i < it->rules.nrates; i++) {
+		const struct rate_def *r = &it->rules.rates[i];
+		uint64_t ns = rate_spread(r, r->units > RATION_COST_MAX ? 256 : r->units * 256);
+
+		gap = ns > gap ? ns : gap;
+	}
+	return gap + gap / 4;
+}
+
+/* When the next may go; the past: now.  Of a queue that we have. */
+static uint64_t
+pace_next(struct waiter *w)
+{
+	uint64_t last, units, gap;
+
+	if (!pace_last(&w->q, w->now_ns, &last, &units, &w->pace_old))
+		return 0;
+	gap = gap_ns(item_of(w), units);
+	return gap > gap_most(item_of(w)) ? 0 : last + gap;
+}
+
 /*
  * RATION_SPREAD, before asking: is it time?  Then the pace is taken.  0: ask; WAIT_ON: at at_ns;
  * or what the peek said.
@@ -245,7 +303,6 @@ static int
 take_pace(struct waiter *w)
 {
 	struct item *it = item_of(w);
-	uint64_t last, units, gap, next;
 	int v = peek(w), e;
 
 	if (v != RATION_ADMITTED)
@@ -255,15 +312,9 @@ take_pace(struct waiter *w)
 		return 0;
 	e = need_queue(w);
 	for (unsigned tries = 0; e == 0 && tries < 8; tries++) {
-		if (pace_last(&w->q, w->now_ns, &last, &units, &w->pace_old)) {
-			gap = gap_ns(it, units);
-			/* A pace longer than two windows is not of this limit. */
-			next = gap > 2 * gap_ns(it, RATION_UNLIMITED) ? 0 : last + gap;
-			if (next > w->now_ns) {
-				w->at_ns = next;
-				return WAIT_ON;
-			}
-		}
+		w->at_ns = pace_next(w);
+		if (w->at_ns > w->now_ns)
+			return WAIT_ON;
 		if (pace_set(&w->q, w->pace_old, w->now_ns, it->cost * 256, &w->pace_mine)) {
 			pace_keep(
 			    &w->q, to_ms(w->now_ns + gap_ns(it, it->cost * 256)) + QUEUE_NAP_MS);
@@ -299,12 +350,42 @@ stretch_pace(struct waiter *w)
 
 /* ---- a step ---- */
 
-/* Sleep until at_ns, at most for a nap if we sleep ourselves; the others know when we are back. */
+/*
+ * A booking that could go at at_ns, but for those before it: if each takes as much as we do,
+ * when do we?
+ */
+static uint64_t
+promise(struct waiter *w, uint64_t at_ns)
+{
+	struct item *it = item_of(w);
+	unsigned n = queue_before(&w->q, w->b->ticket, now_ms(w));
+	uint64_t gap = gap_ns(it, it->cost * 256), each = BOOKED_STEP_NS, in;
+
+	in = n > 0 ? fits_in(w, n) : 0;
+	if ((w->flags & RATION_SPREAD) != 0 && gap > each) {
+		each = gap;
+		in = 0;
+		if (n > 0 && pace_next(w) + n * gap > w->now_ns)
+			in = pace_next(w) + n * gap - w->now_ns;
+	}
+	if (n > 0 && at_ns < w->now_ns + BOOKED_STEP_NS)
+		at_ns = w->now_ns + BOOKED_STEP_NS; /* they may be late */
+	if (in != UINT64_MAX && w->now_ns + in > at_ns)
+		at_ns = w->now_ns + in;
+	return queue_promise(&w->q, w->b->ticket, now_ms(w), at_ns, each);
+}
+
+/*
+ * We could go at at_ns.  Who sleeps is back by then or after a nap; a booking, when those before
+ * it have gone.  The others know it.
+ */
 static int
 wait_until(struct waiter *w, uint64_t at_ns)
 {
 	if (w->state == PLACE_WAITS && at_ns > w->now_ns + NAP_NS)
 		at_ns = w->now_ns + NAP_NS;
+	if (w->state == PLACE_BOOKED && w->b->queue != 0)
+		at_ns = promise(w, at_ns);
 	w->at_ns = at_ns;
 	if (w->b->queue != 0)
 		queue_expect(&w->q, w->b->ticket, w->state, to_ms(at_ns), now_ms(w));
@@ -374,7 +455,7 @@ ask_now(struct waiter *w)
 static int
 sleep_behind(struct waiter *w, const struct queue_ahead *a)
 {
-	uint64_t at, step = BOOKED_STEP_NS, gap;
+	uint64_t at;
 	int v;
 
 	w->before = a->n;
@@ -393,12 +474,7 @@ sleep_behind(struct waiter *w, const struct queue_ahead *a)
 		return RATION_DENIED;
 	if (v == RATION_ADMITTED)
 		deny_fitting(w);
-	gap = (w->flags & RATION_SPREAD) != 0 ? gap_ns(item_of(w), w->cost * 256) : 0;
-	if (gap > step)
-		step = gap;
-	if (at < a->turn_ms * MS)
-		at = a->turn_ms * MS;
-	return wait_until(w, at + step * a->n);
+	return wait_until(w, at);
 }
 
 /* The end of the queue, if it is worth waiting. */
