@@ -116,12 +116,6 @@ ration_acquire(ration_t *r, const char *limit, const char *key, uint64_t cost, r
 }
 
 int
-ration_acquire_all(ration_t *r, const ration_claim_t *claims, size_t n, ration_decision_t *d)
-{
-	return call_decide(r, claims, n, true, d);
-}
-
-int
 ration_peek(ration_t *r, const char *limit, const char *key, uint64_t cost, ration_decision_t *d)
 {
 	ration_claim_t claim = { sizeof(claim), limit, key, key != NULL ? strlen(key) : 0, cost };

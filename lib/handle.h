@@ -15,6 +15,9 @@
 
 #define HINTS 1024u
 #define EPOCHS 256u
+#define KNOWN 128u      /* requests whose routes are remembered, */
+#define KNOWN_PATH 7u   /* up to so many words of path, */
+#define KNOWN_CLAIMS 3u /* and so many claims */
 
 struct mapping {
 	struct segment seg;
@@ -48,7 +51,19 @@ struct ration {
 		_Atomic uint64_t place; /* see hint.h */
 		_Atomic uint64_t word;  /* address of the ring word last charged; stays mapped */
 	} hints[HINTS];                 /* by a hash of the key */
-	struct ration *next;            /* all handles of the process: for the fork handler */
+	struct known_route {
+		_Atomic uint64_t turn; /* odd: it is being written; see known.h */
+		_Atomic uint64_t policy;
+		_Atomic uint64_t sizes;
+		_Atomic uint64_t method;
+		_Atomic uint64_t path[KNOWN_PATH];
+		struct {
+			_Atomic uint64_t what;
+			_Atomic uint64_t name;
+			_Atomic uint64_t cost;
+		} claims[KNOWN_CLAIMS];
+	} known[KNOWN];      /* by a hash of the path */
+	struct ration *next; /* all handles of the process: for the fork handler */
 };
 
 /*

@@ -45,8 +45,15 @@ after_fork_child(void)
 {
 	for (struct ration *r = handles; r != NULL; r = r->next) {
 		clock_forked(&r->clock);
-		/* A thread that was attaching does not exist here. */
+		/* A thread that was attaching, or noting a route, does not exist here. */
 		atomic_store_explicit(&r->attaching, 0, memory_order_relaxed);
+		for (unsigned i = 0; i < KNOWN; i++)
+			if ((atomic_load_explicit(&r->known[i].turn, memory_order_relaxed) & 1) !=
+			    0) {
+				atomic_store_explicit(&r->known[i].policy, 0, memory_order_relaxed);
+				atomic_fetch_add_explicit(
+				    &r->known[i].turn, 1, memory_order_relaxed);
+			}
 	}
 	(void)pthread_mutex_unlock(&handles_lock);
 }

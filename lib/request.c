@@ -1,14 +1,17 @@
 /*
  * request.c - what a request takes: its route's limits, each for the attribute that is its
  * key, in one call.
+ *
+ * The route of a text that was seen before is remembered (known.h), and claims on keys that
+ * exist go the short way (many.h).  Everything else is decided the long way.
  */
 #include "ration.h"
 
 #include <string.h>
 
 #include "address.h"
-#include "atomics.h"
-#include "call.h"
+#include "known.h"
+#include "many.h"
 #include "route.h"
 
 /* A request as it came in. */
@@ -86,7 +89,7 @@ claim(struct call *c, const struct policy_ref *p, const struct request *q,
 	key = a->value;
 	len = a->len;
 	*error = RATION_EKEY;
-	if (rc->address != 0) {
+	if (rc->address != 0 && len != 0) {
 		if (address_exempt(p, a->value, a->len))
 			return EXEMPT;
 		key = t->addresses[c->n];
@@ -158,11 +161,8 @@ request_decide(ration_t *r, const struct request *q, bool charge, ration_decisio
 	struct texts texts;
 	struct policy_ref p;
 	uint32_t flags;
-	int result = request_check(r, q, d);
+	int result = call_begin(&c, r, charge, d);
 
-	if (result != 0)
-		return result;
-	result = call_begin(&c, r, charge, d);
 	if (result != 0)
 		return result;
 	for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
@@ -183,13 +183,235 @@ request_decide(ration_t *r, const struct request *q, bool charge, ration_decisio
 	return RATION_EBUSY;
 }
 
+/* ---- the short way ---- */
+
+/* A claim whose attribute is the key as it stands.  False: there is more to it. */
+SHORT bool
+request_claim(const struct known_claim *k, const ration_attr_t *attrs, size_t nattrs, uint64_t cost,
+    struct many_claim *c)
+{
+	const ration_attr_t *a = attrs + WHAT_PLACE(k->what);
+
+	if (UNLIKELY(WHAT_PLACE(k->what) >= nattrs || a->size != sizeof(*a) || a->name == NULL ||
+		a->value == NULL || name_word(a->name, WHAT_SHIFT(k->what)) != k->name ||
+		a->len - 1 >= KEY_INLINE_WORDS * 8))
+		return false;
+	c->key = a->value;
+	c->len = a->len;
+	c->name = NULL;
+	c->limit = WHAT_LIMIT(k->what);
+	c->cost = k->cost != 0 ? k->cost : cost;
+	c->fixed = (uint32_t)(k->what / WHAT_FIXED) * WHERE_FIXED;
+	c->checked = (k->what & WHAT_ADDRESS) * (HINT_CHECKED / WHAT_ADDRESS);
+	c->words = long_key(c->key, c->len);
+	c->hint = hint_by_id(c->limit, &c->words);
+	return LIKELY(plain_cost(c->cost));
+}
+
+/* n claims (a constant) in order, each known by a hint. */
+SHORT int
+request_short(const struct plain *p, const ration_attr_t *attrs, size_t nattrs, uint64_t cost,
+    const struct known_claim *k, unsigned n, ration_decision_t *d)
+{
+	struct many_claim c[3];
+
+	if (UNLIKELY(!request_claim(&k[0], attrs, nattrs, cost, &c[0]) ||
+		(n > 1 && !request_claim(&k[1], attrs, nattrs, cost, &c[1])) ||
+		(n > 2 && !request_claim(&k[2], attrs, nattrs, cost, &c[2]))))
+		return LONG_WAY;
+	return many_short(p, c, n, d);
+}
+
+/* Is an address its own key, whatever prefix IPv6 addresses are cut to? */
+static bool
+is_own_key(const ration_attr_t *a, const char *key, size_t len)
+{
+	return len == a->len && memcmp(a->value, key, len) == 0 && memchr(key, ':', len) == NULL;
+}
+
+/* The same for any claims: attributes that are missing, addresses that are cut, keys far away. */
+static int
+request_any(const struct plain *p, const struct policy_ref *ref, const struct request *q,
+    const struct route_claim *rc, unsigned n, ration_decision_t *d)
+{
+	struct many_claim c[MANY_MAX];
+	char texts[MANY_MAX][ADDRESS_KEY_MAX];
+	unsigned k = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		const ration_attr_t *a = attr_of(ref, q, rc[i].attr);
+
+		if (a == NULL)
+			continue;
+		if (k == MANY_MAX)
+			return LONG_WAY;
+		c[k].key = a->value;
+		c[k].len = a->len;
+		c[k].checked = 0;
+		if (a->len == 0)
+			return LONG_WAY;
+		if (rc[i].address != 0) {
+			/* An exempt address may be one of many that have its key. */
+			if (address_exempt(ref, a->value, a->len))
+				return LONG_WAY;
+			c[k].key = (const unsigned char *)texts[k];
+			c[k].len =
+			    address_key(a->value, a->len, rc[i].prefix4, rc[i].prefix6, texts[k]);
+			if (is_own_key(a, texts[k], c[k].len))
+				c[k].checked = HINT_CHECKED;
+		}
+		c[k].name = NULL;
+		c[k].limit = rc[i].limit;
+		c[k].cost = rc[i].cost != 0 ? rc[i].cost : q->cost;
+		c[k].fixed = rc[i].cost != 0 ? WHERE_FIXED : 0;
+		if (c[k].len - 1 >= KEY_INLINE_WORDS * 8 || !plain_cost(c[k].cost))
+			return LONG_WAY;
+		c[k].words = long_key(c[k].key, c[k].len);
+		c[k].hint = hint_by_id(c[k].limit, &c[k].words);
+		k++;
+	}
+	return k == 0 ? LONG_WAY : many_any(p, c, k, d);
+}
+
+/* Claims that only the long way understands. */
+static bool
+claims_short(const struct policy_ref *p, const struct route_claim *rc, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct limit_def limit;
+
+		/* Whether the key's slot knows of exempt addresses depends on the limit. */
+		if (!policy_limit(p, rc[i].limit, &limit) ||
+		    (limit.flags & (LIMIT_GONE | LIMIT_LEASES | LIMIT_VALUE)) != 0 ||
+		    (rc[i].address != 0 && (limit.flags & LIMIT_ADDRESS) == 0 &&
+			p->area->nexempt != 0))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Remember the claims of this request, each with the place of its attribute; of another route
+ * or without an attribute they are looked for again.
+ */
+static void
+request_learn(const struct plain *p, const struct policy_ref *ref, const struct request *q,
+    const struct route_claim *rc, unsigned n)
+{
+	struct known_claim k[KNOWN_CLAIMS] = { { 0, 0, 0 } }, old[KNOWN_CLAIMS];
+
+	if (n == 0 || n > KNOWN_CLAIMS)
+		return;
+	for (unsigned i = 0; i < n; i++) {
+		const ration_attr_t *a = attr_of(ref, q, rc[i].attr);
+		size_t len;
+
+		/* An address goes the shortest way if it is its own key. */
+		if (a == NULL || (len = strlen(a->name)) > NAME_MAX_SHORT ||
+		    (rc[i].address != 0 && rc[i].prefix4 < 32))
+			return;
+		k[i].what = WHAT(rc[i].limit, a - q->attrs, len) |
+		    (rc[i].cost != 0 ? WHAT_FIXED : 0) | (rc[i].address != 0 ? WHAT_ADDRESS : 0);
+		k[i].name = name_word(a->name, NAME_SHIFT((unsigned)len));
+		k[i].cost = rc[i].cost;
+	}
+	if (policy_intact(ref) &&
+	    (known_route(p, q->method, q->path, old) != n || memcmp(k, old, n * sizeof(k[0])) != 0))
+		route_known(p, q->method, q->path, k, n);
+}
+
+/* False: the route is one for the long way, or none. */
+static bool
+request_find(const struct policy_ref *ref, const struct request *q, const struct route_claim **rc,
+    unsigned *nclaims)
+{
+	uint32_t n = ref->area->nclaims;
+	const struct route_claim *claims =
+	    policy_section(ref, ref->area->claims, n, sizeof(*claims));
+	struct route_leaf leaf;
+
+	if (claims == NULL || !route_find(ref, q->method, q->path, &leaf) || leaf.claims > n ||
+	    leaf.nclaims > n - leaf.claims || leaf.nclaims > RATION_CLAIMS_MAX ||
+	    !claims_short(ref, claims + leaf.claims, leaf.nclaims))
+		return false;
+	*rc = claims + leaf.claims;
+	*nclaims = leaf.nclaims;
+	return true;
+}
+
+/*
+ * Not the commonest request: its text is new, or its claims are.  By value, for what is handed
+ * over by address has to be kept in memory by those who are in a hurry.
+ */
+static int __attribute__((noinline)) request_search(ration_t *r, const struct segment *seg,
+    uint64_t now, const struct request *q, ration_decision_t *d)
+{
+	struct plain p = plain_start(r, seg, now);
+	const struct route_claim *rc;
+	struct policy_ref ref;
+	unsigned n;
+
+	ref.head = seg->policy;
+	ref.area = p.area;
+	ref.area_bytes = seg->policy->area_bytes;
+	ref.version = POLICY_CURRENT(p.policy_word);
+	if (ref.version == 0 || ref.version == POLICY_RETIRED || !request_find(&ref, q, &rc, &n))
+		return LONG_WAY;
+	request_learn(&p, &ref, q, rc, n);
+	return request_any(&p, &ref, q, rc, n, d);
+}
+
+/* RATION_ADMITTED or LONG_WAY. */
+SHORT int
+request_try(ration_t *r, const struct segment *seg, uint64_t now, const char *method,
+    const char *path, const ration_attr_t *attrs, size_t n, uint64_t cost, ration_decision_t *d)
+{
+	struct plain p = plain_start(r, seg, now);
+	struct known_claim k[KNOWN_CLAIMS];
+
+	switch (known_route(&p, method, path, k)) {
+	case 1:
+		return request_short(&p, attrs, n, cost, k, 1, d);
+	case 2:
+		return request_short(&p, attrs, n, cost, k, 2, d);
+	case 3:
+		return request_short(&p, attrs, n, cost, k, 3, d);
+	default:
+		return LONG_WAY;
+	}
+}
+
+/* ---- public ---- */
+
+/* Everything that ration_route() can be asked. */
+static int __attribute__((noinline))
+request_every(ration_t *r, const struct request *q, ration_decision_t *d)
+{
+	const struct segment *seg;
+	int result = request_check(r, q, d);
+
+	if (result != 0)
+		return result;
+	seg = handle_segment(r);
+	if (seg != NULL && d != NULL &&
+	    request_search(r, seg, clock_coarse(&r->clock, seg->policy), q, d) == RATION_ADMITTED)
+		return RATION_ADMITTED;
+	return request_decide(r, q, true, d);
+}
+
 int
 ration_route(ration_t *r, const char *method, const char *path, const ration_attr_t *attrs,
     size_t n, uint64_t cost, ration_decision_t *d)
 {
-	const struct request q = { method, path, attrs, n, cost };
+	const struct segment *seg;
 
-	return request_decide(r, &q, true, d);
+	if (LIKELY(r != NULL && method != NULL && path != NULL && attrs != NULL &&
+		n <= RATION_ATTRS_MAX && d != NULL && d->size == sizeof(*d) &&
+		(seg = handle_segment(r)) != NULL) &&
+	    LIKELY(request_try(r, seg, clock_coarse(&r->clock, seg->policy), method, path, attrs, n,
+		       cost, d) == RATION_ADMITTED))
+		return RATION_ADMITTED;
+	return request_every(r, &(const struct request) { method, path, attrs, n, cost }, d);
 }
 
 int
@@ -197,6 +419,7 @@ ration_route_peek(ration_t *r, const char *method, const char *path, const ratio
     size_t n, uint64_t cost, ration_decision_t *d)
 {
 	const struct request q = { method, path, attrs, n, cost };
+	int result = request_check(r, &q, d);
 
-	return request_decide(r, &q, false, d);
+	return result != 0 ? result : request_decide(r, &q, false, d);
 }
