@@ -2,7 +2,7 @@
 # test_install.sh SOURCE-ROOT BUILD-ROOT CC - the library as a user's program meets it.
 #
 # Installs into an empty directory and builds there with pkg-config alone:
-# examples/api-server.c and its two companions against the shared library, the same statically, and
+# examples/api-server.c and its companions against the shared library, the same statically, and
 # a C++ program.  Nothing but ration.h may be needed, nor libc be exceeded.
 set -euo pipefail
 source=$(cd "${1:?source root}" && pwd)
@@ -51,7 +51,7 @@ needed=$(readelf -d "$libdir/libration.so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1
 read -ra cflags < <(ration_flags --cflags)
 read -ra libs < <(ration_flags --libs)
 read -ra others < <(pkg-config --cflags --libs libevent jansson)
-service=("$source"/examples/{api-server,data,workers}.c)
+service=("$source"/examples/{api-server,data,work,workers}.c)
 "${cc[@]}" -Wall -Wextra -Werror "${service[@]}" -o "$tmp/shared" \
 	"${cflags[@]}" "${libs[@]}" "${others[@]}"
 LD_LIBRARY_PATH=$libdir "$tmp/shared" --help >/dev/null
