@@ -43,6 +43,7 @@ aligned
 is 'enterprise by policy 600/min: 600 of 601' "$(burst 601 GET /v1/targets av_aurora)" '600x200 1x429'
 is 'enterprise by policy: where it comes from' "$(peek api corp-aurora .origin)" \
 	"$(grep -n 'key: corp-aurora' "$examples/apviso.yaml" | cut -d: -f1 | sed 's/.*/apviso.yaml:&: override, enterprise contract of March/')"
+is 'enterprise by policy: fixed windows as well' "$(peek api corp-aurora .decided_by)" '600/min fixed'
 is 'before a raise 120' "$(burst 121 GET /v1/targets av_zorro)" '120x200 1x429'
 ration set api '300/min fixed' --key team-zorro --reason 'contract of April' >/dev/null
 is 'a raise to 300/min in the middle of the window: what was used stays used' \

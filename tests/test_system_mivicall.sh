@@ -84,6 +84,7 @@ call GET /v1/numbers mv_live_birch -H "$(from 198.51.100.15)"
 headers 'a minute later all has come back' 300 299
 call GET /v1/numbers mv_live_harbor -H "$(from 198.51.100.16)"
 headers 'a vendor raised by policy' 900 899
+is 'a vendor raised by policy: both windows' "$(peek api vendor-harbor '[.rates[].rate] | sort | join(" ")')" '90/s 900/min'
 
 # ---- IP address, 100 in a minute, also when the key is unknown ----
 clock 70
