@@ -200,12 +200,23 @@ is 'the month has ended in Madrid: admitted' "$code $(used whatsapp.out clinic:1
 # ---- Enterprise: what was negotiated, and what was not ----
 is 'enterprise: where it comes from' "$(peek llm.tokens clinic:77 .origin)" \
 	"$(grep -n 'clinic:77.*llm.tokens' "$examples/aiempire.yaml" | cut -d: -f1 | sed 's/.*/aiempire.yaml:&: override, contract 4711/')"
-call POST /v1/messages ae_78
-is 'enterprise, nothing negotiated: denied' "$code" 429
+while read -r name method path; do
+	call "$method" "$path" ae_78
+	is "enterprise, nothing negotiated: $name is denied" "$code $(head_of Retry-After)" '429 '
+done <<'LIST'
+api.get GET /v1/contacts
+api.post POST /v1/messages
+whatsapp.in POST /hooks/whatsapp
+LIST
+ration set api.get 100/min --key clinic:78 --reason 'contract 4890' >/dev/null
+ration set api.post 100/min --key clinic:78 --reason 'contract 4890' >/dev/null
 call GET /v1/retention ae_78
 is 'enterprise, nothing negotiated: no value' "$body" '{"audit_log":""}'
+for path in llm embeddings messages events files; do
+	call POST "/v1/$path" ae_78 -d '{}'
+	is "enterprise, nothing negotiated: POST /v1/$path is denied" "$code" 429
+done
 ration set whatsapp.out 10k/month --key clinic:78 --reason 'contract 4890' >/dev/null
-ration set api.post 100/min --key clinic:78 --reason 'contract 4890' >/dev/null
 call POST /v1/messages ae_78
 is 'enterprise, negotiated while it runs: admitted' "$code $(limit_of whatsapp.out clinic:78)" '202 10000'
 
