@@ -100,7 +100,7 @@ hold() {
 	for ((i = 0; i < $2; i++)); do
 		exec {fd}<>"/dev/tcp/127.0.0.1/$port"
 		printf 'GET /v1/ws HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\n\r\n' "$1" >&"$fd"
-		read -r line <&"$fd"
+		read -rt 10 line <&"$fd" || line=none
 		if [[ $line == *' 200 '* ]]; then
 			in=$((in + 1)) fds+=("$fd")
 		else
