@@ -108,10 +108,13 @@ demo_oxenty() {
 	title 'a webhook is registered for as long as nobody removes it, over restarts too'
 	answer POST /webhooks ox_puno
 	figure 'status of the webhook' "$(status)" 201
-	end "$service"
+	run ration leases
+	end "$service" "$daemon"
+	start_daemon --sandbox -f examples/oxenty.yaml
 	start_service --system oxenty
+	printf 'rationd and the service were restarted\n'
 	answer POST /webhooks ox_puno
-	figure 'status of a second webhook, after a restart of the service' "$(status)" 429
+	figure 'status of a second webhook, after the restart' "$(status)" 429
 }
 
 demo_fluxiq() {

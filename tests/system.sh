@@ -69,14 +69,13 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# until_true COMMAND...: false after 10 s
+# until_true COMMAND...: false after five seconds
 until_true() {
-	local tries
-	for ((tries = 0; tries < 500; tries++)); do
-		if "$@" >/dev/null 2>&1; then return; fi
+	local until=$((SECONDS + 6))
+	until "$@" >/dev/null 2>&1; do
+		((SECONDS < until)) || return 1
 		sleep 0.02
 	done
-	return 1
 }
 answers_as() { [[ $(ration --json status | jq -r .pid) == "$1" ]]; }
 start_daemon() {

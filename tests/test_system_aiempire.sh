@@ -129,7 +129,7 @@ while read -r key who tier _ _ _ _ _ _ _ sockets _; do
 	until_true sockets_are "$who" $((sockets - 2)) || true
 	hold "$key" 3
 	is "$tier sockets $sockets: two left, two more come in" "$held" 2
-	leave "$sockets"
+	leave "${#fds[@]}"
 	until_true sockets_are "$who" 0 || true
 	is "$tier sockets: all left" "$(used sockets "$who")" 0
 done < <(tiers)
