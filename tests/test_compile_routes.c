@@ -459,7 +459,7 @@ steps(uint32_t node, const char *path)
 static char *
 resources(int n)
 {
-	static const char *const forms[] = { "GET /v1/r%d", "POST /v1/r%d", "GET /v1/r%d/:id",
+	static const char forms[][24] = { "GET /v1/r%d", "POST /v1/r%d", "GET /v1/r%d/:id",
 		"DELETE /v1/r%d/:id", "POST /v1/r%d/:id/pay", "GET /v1/:any/r%d", "PUT /s%d/*",
 		"GET /:a/:b/r%d", "'* /v2/r%d/*'", "HEAD /r%d" };
 	char *text = NULL;
