@@ -196,6 +196,37 @@ test_order(void **state)
 	model_free(&m);
 }
 
+/* A limit that has become an entitlement: what its keys had used is nothing to list. */
+static void
+test_values(void **state)
+{
+	static const char text[] =
+	    "table: {keys: 4k}\nlimits: {login: {value: 1h}, api: 300/min}\n";
+	struct world *w = *state;
+	struct mistakes m = { 0 };
+	struct config *c;
+	struct model model;
+	FILE *f;
+
+	take(w, "login", "user:ann", 9);
+	take(w, "api", "user:bob", 2);
+	f = fopen(w->file, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+	if (config_load(w->file, &c, &m))
+		fail_msg("%s", m.text[0]);
+	policy_write(w, c, w->owner.cells);
+	config_free(c);
+	assert_int_equal(model_init(&model, &w->seg, false), 0);
+	model.want = SIZE_MAX;
+	refresh(w, &model, 1);
+	assert_int_equal(model.live, 2);
+	assert_int_equal(model.nentries, 1);
+	assert_string_equal(key_at(w, &model, 0), "user:bob");
+	model_free(&model);
+}
+
 /* The first N of a heap are those of a full sort, for every column. */
 static void
 test_heap(void **state)
@@ -440,6 +471,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_values, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_heap, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_filter, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rates, setup, teardown),

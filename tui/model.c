@@ -40,6 +40,7 @@ struct scan {
 	bool collect;                       /* the list is made anew (not held) */
 	bool rows;                          /* every row is wanted, for `over` */
 	char (*names)[RATION_NAME_MAX + 1]; /* limits' names met so far, by id; NULL: not kept */
+	bool uncounted[LIMITS_MAX];         /* entitlements: what was counted before is no row */
 	struct model_row row;
 };
 
@@ -224,6 +225,8 @@ scan_slot(struct scan *s, uint64_t slot)
 	limit = LINK_LIMIT(
 	    atomic_load_explicit(&segment_slot(m->seg, slot)[SLOT_LINK], memory_order_relaxed));
 	m->live++;
+	if (limit < LIMITS_MAX && s->uncounted[limit])
+		return;
 	r->row.slot = slot;
 	r->row.key_len = 0;
 	take_rates(s, slot, &idle_known);
@@ -312,6 +315,15 @@ entry_rates(const struct scan *s, struct entry *e, const struct model_prev *befo
 		e->last_s = (uint32_t)((s->mono_s - p->admitted_at) & MOVED_MASK);
 }
 
+static void
+find_uncounted(struct scan *s)
+{
+	struct limit_def def;
+
+	for (uint32_t id = 0; id < LIMITS_MAX && policy_limit(&s->policy, id, &def); id++)
+		s->uncounted[id] = (def.flags & LIMIT_VALUE) != 0;
+}
+
 static bool
 due(const struct model *m, uint64_t mono_ns, bool force)
 {
@@ -366,6 +378,7 @@ model_refresh(struct model *m, uint64_t now_ns, uint64_t mono_ns, bool force)
 	s.per_s = m->scanned && m->prev && elapsed > 0 ? 1e9 / (double)elapsed : 0;
 	s.collect = !m->scanned || mono_ns >= m->hold_ns;
 	s.rows = m->count_over;
+	find_uncounted(&s);
 	s.names = calloc(LIMITS_MAX, sizeof(*s.names));
 	run(&s);
 	free(s.names);
