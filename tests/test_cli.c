@@ -642,6 +642,62 @@ test_set(void **state)
 	assert_int_equal(shown("tokens", "clinic:7", "limit_units"), 9000);
 }
 
+/* Entitlements, and all that show says of where a limit comes from. */
+static void
+test_entitlements(void **state)
+{
+	json_t *d;
+
+	write_policy("plans: [starter, growth]\n"
+		     "environments: {sandbox: 0.1}\n"
+		     "answers: {api: {status: 503}}\n"
+		     "exempt: {keys: [monitor]}\n"
+		     "limits:\n"
+		     "  keep: {values: [12 months, custom], title: Audit log}\n"
+		     "  api: {per: min, plans: [10, 20], title: API key, answer: api, queue: "
+		     "strict}\n"
+		     "assign: {s: {plan: starter, environment: sandbox}, g: growth}\n");
+	RUN(0, "reload");
+	RUN(0, "show", "keep", "s");
+	assert_non_null(strstr(ran.out, "keep s: 12 months\n"));
+	assert_non_null(strstr(ran.out, "ration.yaml:6: plan starter\n"));
+	assert_non_null(strstr(ran.out, "Audit log (ration.yaml:6)\n"));
+	RUN(1, "show", "keep", "g");
+	assert_non_null(strstr(ran.out, "keep g: no value\n"));
+	RUN(0, "set", "keep", "10", "years", "--key", "g", "--reason", "contract 9");
+	assert_non_null(strstr(ran.out, "keep of key g: none -> 10 years"));
+	RUN(0, "show", "keep", "g", "--json");
+	d = parsed();
+	check_text(d, "value", "10 years");
+	check_text(d, "kind", "value");
+	assert_non_null(strstr(jstr(d, "origin", ""), "override by "));
+	json_decref(d);
+	RUN(0, "diff");
+	assert_non_null(strstr(ran.out, "set keep of key g: 10 years, by "));
+	RUN(0, "diff", "--as-policy");
+	assert_non_null(strstr(ran.out, "{key: 'g', limit: 'keep', value: \"10 years\", reason"));
+	RUN(0, "status");
+	assert_non_null(strstr(ran.out, "value"));
+	RUN(0, "unset", "keep", "--key", "g");
+	assert_non_null(strstr(ran.out, "keep of key g: 10 years -> as the policy"));
+	RUN(1, "off", "keep");
+	check_said("holds values");
+	RUN(0, "show", "api", "s");
+	assert_non_null(
+	    strstr(ran.out, "ration.yaml:7: plan starter x environment sandbox (0.1)\n"));
+	assert_non_null(strstr(ran.out, "API key (ration.yaml:7)\n"));
+	assert_non_null(strstr(ran.out, "strict: "));
+	assert_non_null(strstr(ran.out, "api (ration.yaml:3)\n"));
+	RUN(0, "show", "api", "monitor", "--json");
+	d = parsed();
+	assert_true(json_is_true(json_object_get(d, "exempt")));
+	check_text(d, "origin", "ration.yaml:4: exempt");
+	check_text(d, "queue", "strict");
+	check_text(d, "answer", "api");
+	check_text(d, "title", "API key");
+	json_decref(d);
+}
+
 static void
 test_assign(void **state)
 {
@@ -949,6 +1005,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_list, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_set, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_entitlements, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_assign, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_modes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_log, setup, teardown),

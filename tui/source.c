@@ -121,8 +121,7 @@ kind_text(const struct source *s)
 void
 source_put_json(FILE *f, const struct source *s)
 {
-	fprintf(f, ",\"listed\":%s,\"exempt\":%s", s->listed ? "true" : "false",
-	    s->exempt ? "true" : "false");
+	fprintf(f, ",\"listed\":%s", s->listed ? "true" : "false");
 	put_member(f, "kind", kind_text(s));
 	put_member(f, "title", s->title);
 	put_member(f, "plan", s->plan);
