@@ -6,6 +6,8 @@
 
 #include "log.h"
 
+#define ROWS_AT_ONCE 4096u /* some 10 ms */
+
 /* What is recorded of one slot. */
 struct page {
 	uint64_t digest; /* of the life of the slot and the names */
@@ -192,15 +194,16 @@ look(struct book *b, const struct policy_ref *p, uint64_t slot, const struct per
 	return true;
 }
 
-void
+bool
 book_look(struct book *b, uint64_t slot, const struct permits *at)
 {
 	struct policy_ref p;
 
 	if (b->pages[slot] == NULL && digest(at) == 0)
-		return;
+		return true;
 	if (keeper_policy(b->keeper, &p))
 		(void)look(b, &p, slot, at);
+	return b->n < ROWS_AT_ONCE;
 }
 
 /* ---- recording ---- */

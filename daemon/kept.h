@@ -23,8 +23,11 @@ void book_close(struct book *b);
  * put into a segment that had none published; else what stands in it is recorded.  0 or -1.
  */
 int book_start(struct book *b, const struct policy_ref *p, char *err, size_t errsize);
-/* This slot was looked at; at NULL: it is not in use. */
-void book_look(struct book *b, uint64_t slot, const struct permits *at);
+/*
+ * This slot was looked at; at NULL: it is not in use.  False: as much as may be recorded at
+ * once has changed.
+ */
+bool book_look(struct book *b, uint64_t slot, const struct permits *at);
 /* Record what changed; and place those for which there was none, if the policy is another. */
 void book_record(struct book *b);
 /* Leases recorded, and how many of them have no place. */

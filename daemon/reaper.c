@@ -145,18 +145,19 @@ take_away(
 		(void)atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
 }
 
-static void
+/* False: enough for this slice. */
+static bool
 reap_slot(struct reaper *r, uint64_t slot, uint64_t now_ns, uint64_t *work)
 {
 	const struct segment *seg = &r->keeper->seg;
 	struct permits at;
-	bool used = permits_read(seg, slot, &at);
+	bool used = permits_read(seg, slot, &at), more = true;
 
 	if (r->book != NULL)
-		book_look(r->book, slot, used ? &at : NULL);
+		more = book_look(r->book, slot, used ? &at : NULL);
 	if (!used || at.n == 0) {
 		lease_unmark(seg, slot);
-		return;
+		return more;
 	}
 	for (uint32_t i = 0; i < at.n; i++) {
 		uint64_t w = at.at[i].word;
@@ -166,6 +167,7 @@ reap_slot(struct reaper *r, uint64_t slot, uint64_t now_ns, uint64_t *work)
 		else if (permit_held(w) && dead(r, (uint32_t)HELD_HOLDER(w), work))
 			take_away(seg, &at, i, now_ns, &seg->head->reaped);
 	}
+	return more;
 }
 
 void
@@ -186,7 +188,8 @@ reaper_tick(struct reaper *r)
 	now_ns = keeper_shared(r->keeper);
 	start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	while ((r->next = permits_next(seg, r->next, seg->nslots)) < seg->nslots) {
-		reap_slot(r, r->next++, now_ns, &work);
+		if (!reap_slot(r, r->next++, now_ns, &work))
+			break;
 		if (++work < LOOK_EVERY)
 			continue;
 		work = 0;

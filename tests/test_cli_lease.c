@@ -133,6 +133,8 @@ test_wrong_use(void **state)
 	RUN(2, s, "exec", "jobs", "k", "--cost", "2", "--", "true");
 	said("--cost");
 	RUN(2, s, "exec", "jobs", "k", "--ttl", "soon", "--", "true");
+	RUN(2, s, "exec", "jobs", "k", "--ttl", "10h", "--", "true");
+	said("9h");
 	RUN(2, s, "exec", "nonsense", "k", "--", "true");
 	RUN(2, s, "acquire", "jobs", "k");
 	said("ration exec");

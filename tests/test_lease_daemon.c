@@ -283,6 +283,67 @@ test_kept(void **state)
 	assert_int_equal(used(s, "sockets", NULL), 0);
 }
 
+/* Asks for one more until it is told to stop; 1: was admitted. */
+static _Noreturn void
+ask_on(const struct server *s, int stop_fd)
+{
+	struct pollfd p = { .fd = stop_fd, .events = POLLIN };
+	uint64_t segment = 0, segments = 0;
+	ration_lease_t lease;
+	ration_t *r;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (ration_open_dir(s->dir, NULL, 0, &r) != 0)
+		_exit(2);
+	while (poll(&p, 1, 0) == 0) {
+		ration_decision_t d = RATION_DECISION_INIT;
+
+		if (ration_lease_named(r, "hooks", "k", 1, "c", 1, &lease, &d) == RATION_ADMITTED)
+			_exit(1);
+		if (d.segment_id != segment) {
+			segment = d.segment_id;
+			segments++;
+		}
+	}
+	_exit(segments < 2 ? 3 : 0);
+}
+
+/*
+ * The segment is replaced under those who use it: nobody ever sees the new one without the
+ * leases of the old.
+ */
+static void
+test_kept_replaced(void **state)
+{
+	struct server *s = *state;
+	int fds[2], status;
+	pid_t pid;
+
+	assert_int_equal(stop(s, SIGTERM), 0);
+	start_with(s, (const char *[]) { "--sandbox", NULL });
+	RUN(0, s, "lease", "hooks", "k", "--name", "a");
+	RUN(0, s, "lease", "hooks", "k", "--name", "b");
+	wait_recorded(s, 2);
+	RUN(0, s, "clock", "+1d");
+	assert_int_equal(pipe(fds), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		ask_on(s, fds[0]);
+	assert_int_equal(stop(s, SIGKILL), -SIGKILL);
+	start(s); /* without --sandbox: a segment whose clock was moved is none for it */
+	assert_true(wait_log(s, "a new one replaces it"));
+	assert_int_equal(used(s, "hooks", "k"), 2);
+	/* It has moved over by now, or does: it looks ten times a second. */
+	(void)poll(NULL, 0, 300);
+	assert_int_equal(write(fds[1], "", 1), 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+}
+
 /* A limit that the policy does not have for a while. */
 static void
 test_kept_nowhere(void **state)
@@ -388,6 +449,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_killed_meanwhile, begin, end),
 		cmocka_unit_test_setup_teardown(test_time_to_live, begin, end),
 		cmocka_unit_test_setup_teardown(test_kept, begin, end),
+		cmocka_unit_test_setup_teardown(test_kept_replaced, begin, end),
 		cmocka_unit_test_setup_teardown(test_kept_nowhere, begin, end),
 		cmocka_unit_test_setup_teardown(test_schema_1, begin, end),
 		cmocka_unit_test_setup_teardown(test_idle, begin, end),

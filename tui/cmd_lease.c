@@ -114,6 +114,10 @@ permission_options(const struct args *a, struct permission *p)
 	if (span_option("exec", a, OPT_TTL, "ttl", &p->ttl_ns) ||
 	    span_option("exec", a, OPT_WAIT, "wait", &wait_ns))
 		return EXIT_USAGE;
+	if (p->ttl_ns > RATION_TTL_MAX * UINT64_C(1000000)) {
+		complain("exec: --ttl: above 9h, the longest that a lease may have");
+		return EXIT_USAGE;
+	}
 	p->waits = a->opt[OPT_WAIT] != NULL;
 	p->wait_to = deadline_in(wait_ns);
 	return EXIT_OK;
