@@ -60,6 +60,14 @@ act(struct task *t)
 	case DO_PEEK:
 		t->verdict = ration_peek(t->who->r, "m", t->key, t->cost, &t->d);
 		break;
+	case DO_BOOK:
+		t->verdict = ration_book(t->who->r, "m", t->key, strlen(t->key), t->cost, t->flags,
+		    &t->booking, &t->d);
+		admitted(t);
+		break;
+	case DO_CANCEL:
+		t->verdict = ration_cancel(t->who->r, &t->booking);
+		break;
 	case DO_REFUND:
 		t->verdict = ration_refund(t->who->r, &t->d, t->cost);
 		h = world_ledger(t->key);

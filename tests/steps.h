@@ -19,7 +19,7 @@ struct actor {
 	uint64_t read_ns; /* its last reading of the clock */
 };
 
-enum what { DO_ACQUIRE, DO_ALL, DO_KEY, DO_REFUND, DO_SWEEP, DO_RESET, DO_PEEK };
+enum what { DO_ACQUIRE, DO_ALL, DO_KEY, DO_REFUND, DO_SWEEP, DO_RESET, DO_PEEK, DO_BOOK, DO_CANCEL };
 
 struct task {
 	enum what what;
@@ -31,6 +31,8 @@ struct task {
 	ration_decision_t d;
 	ration_key_t handle;
 	struct sweep sweep;
+	ration_booking_t booking;
+	unsigned flags; /* of a booking */
 	/* the coroutine */
 	ucontext_t ctx;
 	char *stack;
