@@ -24,7 +24,7 @@ prefetch_slot(const word_t *s)
 static bool
 many_hash(const struct plain *p, const struct many_claim *c, uint64_t *hash)
 {
-	struct ident id = { c->name, 0, c->key, c->len, 0 };
+	struct ident id = { c->name, 0, c->key, c->len, 0, 0 };
 	const struct limit_def *l;
 
 	if (c->name == NULL) {
@@ -89,9 +89,16 @@ many_fetch(const struct plain *p, struct many_claim *c, unsigned n, unsigned col
 				cold &= ~(1u << i);
 		}
 	}
-	for (unsigned i = 0; cold == 0 && i < n; i++)
-		atomic_store_explicit(&p->h->hints[HINT_INDEX(c[i].hint)].place,
+	/* As acquire.c, which reads it: where a place is set its word was set before. */
+	for (unsigned i = 0; cold == 0 && i < n; i++) {
+		uint64_t at = HINT_INDEX(c[i].hint);
+
+		atomic_store_explicit(&p->h->hints[at].word,
+		    (uint64_t)(uintptr_t)(slot_cell(seg, c[i].slot, 0) + CELL_RING),
+		    memory_order_relaxed);
+		atomic_store_explicit(&p->h->hints[at].place,
 		    HINT_PLACE(seg, c[i].hint, c[i].slot) | c[i].checked, memory_order_release);
+	}
 	return cold == 0;
 }
 

@@ -544,12 +544,35 @@ test_old_keys(void **state)
 	assert_int_equal(atomic_load(&f.seg.head->scribbles), 0);
 }
 
+/* What one way of calling remembers of a key another way may use. */
+static void
+test_ways_of_one_key(void **state)
+{
+	ration_decision_t d;
+	ration_claim_t c[2] = { claim("a", "k", 1), claim("b", "k", 1) };
+	ration_t *other;
+
+	(void)state;
+	begin("limits: {a: 9/min, b: [9/min, 9/s]}\n", 64);
+	assert_int_equal(take("a", "k", 1, &d), RATION_ADMITTED);
+	assert_int_equal(take("b", "k", 1, &d), RATION_ADMITTED);
+	/* Another handle, which finds both together first, then each alone. */
+	other = fixture_handle(&f);
+	assert_int_equal(ration_acquire_all(other, c, 2, &d), RATION_ADMITTED);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(ration_acquire(other, c[i].limit, "k", 1, &d), RATION_ADMITTED);
+		assert_int_equal(d.used, 3);
+	}
+	ration_close(other);
+}
+
 int
 main(void)
 {
 #define TEST(t) cmocka_unit_test_teardown(t, end)
 	const struct CMUnitTest tests[] = {
 		TEST(test_errors),
+		TEST(test_ways_of_one_key),
 		TEST(test_looks_leave_nothing),
 		TEST(test_all_or_nothing),
 		TEST(test_modes),
