@@ -190,12 +190,24 @@ put_text(struct template_out *o, const char *text)
 	template_put(o, text, strlen(text));
 }
 
+/* A limit may be in a call for several keys: which of them is the rate's, from 1 on. */
+static unsigned
+nth_of_limit(const struct answer *a, const ration_rate_t *rate)
+{
+	unsigned n = 1;
+
+	for (unsigned i = 0; rate->claim < RATION_CLAIMS_MAX && i < rate->claim; i++)
+		n += a->d->limit_id[i] == a->d->limit_id[rate->claim];
+	return n;
+}
+
 size_t
 answer_name(const struct answer *a, const ration_rate_t *rate, char out[ANSWER_NAME_MAX])
 {
 	struct template_out o = { out, ANSWER_NAME_MAX, 0 };
 	char per[ANSWER_PER_MAX];
 	const char *name = "";
+	unsigned nth = nth_of_limit(a, rate);
 	bool limit, window;
 	size_t len = 0;
 
@@ -217,6 +229,10 @@ answer_name(const struct answer *a, const ration_rate_t *rate, char out[ANSWER_N
 	put_text(&o, strcmp(per, "s") == 0 ? "sec" : per);
 	if (window && rate->kind != RATION_SLIDING)
 		put_text(&o, rate->kind == RATION_FIXED ? "-fixed" : "-burst");
+	if (limit && nth > 1) {
+		put_text(&o, "-");
+		answer_put_u64(&o, nth);
+	}
 	return o.len;
 }
 

@@ -377,6 +377,10 @@ ietf_names(void **state)
 	static const struct text_answer answers[] = {
 		{ .headers = ANSWER_IETF | ANSWER_PROBLEM },
 	};
+	const ration_claim_t twice[] = {
+		{ sizeof(twice[0]), "b", "k", 1, 1 },
+		{ sizeof(twice[0]), "b", "k2", 2, 1 },
+	};
 	const struct text_answer window = { .headers = X3 | ANSWER_WINDOW };
 	const ration_claim_t claims[] = {
 		{ sizeof(claims[0]), "a", "k", 1, 1 },
@@ -407,6 +411,12 @@ ietf_names(void **state)
 	/* One limit alone: names need no limit. */
 	assert_int_equal(ration_acquire(f.r, "b", "k", 1, &d), RATION_ADMITTED);
 	assert_non_null(strstr(headers(f.r, &d), "RateLimit-Policy: \"sec\";q=20;w=2\n"));
+
+	/* A limit for two keys. */
+	assert_int_equal(ration_acquire_all(f.r, twice, 2, &d), RATION_ADMITTED);
+	assert_non_null(strstr(
+	    headers(f.r, &d), "RateLimit-Policy: \"b.sec\";q=20;w=2, \"b.sec-2\";q=20;w=2\n"));
+	assert_int_equal(ration_acquire(f.r, "b", "k", 1, &d), RATION_ADMITTED);
 
 	/* Leases: nothing to wait for, and another unit. */
 	d.kind = RATION_CONCURRENT;
