@@ -210,6 +210,7 @@ setup(void)
 	/* Only the mappings are needed: a crash leaves nothing behind. */
 	(void)unlink(fixture.paths.counters);
 	(void)unlink(fixture.paths.policy);
+	(void)unlink(fixture.paths.holders);
 	(void)strncat(fixture.dir, "/ration.yaml", sizeof(fixture.dir) - strlen(fixture.dir) - 1);
 	(void)unlink(fixture.dir);
 	*strrchr(fixture.dir, '/') = '\0';

@@ -98,6 +98,7 @@ teardown(void **state)
 	segment_detach(&w->owner);
 	unlink(w->paths.counters);
 	unlink(w->paths.policy);
+	unlink(w->paths.holders);
 	unlink(w->paths.lock);
 	unlink(w->file);
 	rmdir(w->dir);
