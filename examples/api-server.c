@@ -309,7 +309,10 @@ open_worker(unsigned index, void *arg)
 static void
 close_worker(void *opened)
 {
-	ration_close(((struct worker *)opened)->ration);
+	struct worker *w = opened;
+
+	ration_close(w->ration);
+	data_free(w->data);
 }
 
 static void
@@ -373,7 +376,7 @@ main(int argc, char **argv)
 		.handle = handle,
 		.close = close_worker };
 	char file[PATH_MAX] = EXAMPLES "/hello.json";
-	int c;
+	int c, status = 1;
 
 	while ((c = getopt_long(argc, argv, "h", longopts, NULL)) != -1) {
 		switch (c) {
@@ -405,7 +408,8 @@ main(int argc, char **argv)
 		return 2;
 	}
 	worker.data = data_load(file);
-	if (!worker.data || !sessions_create(w.n))
-		return 1;
-	return workers_run(&w);
+	if (worker.data && sessions_create(w.n))
+		status = workers_run(&w);
+	data_free(worker.data);
+	return status;
 }

@@ -40,9 +40,16 @@ data_load(const char *file)
 	}
 	return data;
 fail:
-	json_decref(data->root);
-	free(data);
+	data_free(data);
 	return NULL;
+}
+
+void
+data_free(struct data *data)
+{
+	if (data)
+		json_decref(data->root);
+	free(data);
 }
 
 const char *

@@ -37,6 +37,7 @@ struct data;
 
 /* NULL: it was said on stderr what is wrong. */
 struct data *data_load(const char *file);
+void data_free(struct data *data);
 const char *data_name(const struct data *data);
 /* Body of an answer without an endpoint: "unauthorized", "not_found". */
 const json_t *data_body(const struct data *data, const char *name);

@@ -12,7 +12,7 @@
 
 struct worker {
 	const char *instance; /* of rationd; NULL: $RATION_INSTANCE or "default" */
-	const struct data *data;
+	struct data *data;
 	unsigned index;
 	ration_t *ration; /* NULL: not open yet */
 	int logged;       /* the error that was logged last; 0: none */
