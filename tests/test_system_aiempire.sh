@@ -44,6 +44,18 @@ is 'an admitted request: X-RateLimit-Window' "$(head_of X-RateLimit-Window)" 60
 between 'an admitted request: X-RateLimit-Reset' "$(head_of X-RateLimit-Reset)" $(($(now) + 59)) $(($(now) + 66))
 is 'an admitted request: no Retry-After' "$(head_of Retry-After)" ''
 
+# ---- Sliding, and tolerant of bursts ----
+clock 70
+is 'growth: 200 GET at once' "$(burst 200 GET /v1/contacts ae_7)" 200x200
+clock 20
+is 'growth: twenty seconds later 100 of 101' "$(burst 101 GET /v1/contacts ae_7)" '100x200 1x429'
+call GET /v1/contacts ae_7
+retry 'growth, when the first come back' 30 45
+is 'denied: X-RateLimit-Window' "$(head_of X-RateLimit-Window)" 60
+is 'denied: Content-Type' "$(head_of Content-Type)" application/json
+clock "$(head_of Retry-After)"
+is 'growth: after Retry-After' "$(burst 200 GET /v1/contacts ae_7)" 200x200
+
 # monthly RESOURCE TITLE KEY WHO TIER LIMIT COST curl options: all but COST is used by others already.
 # COST fits, one unit more does not, and nothing of it is charged.
 monthly() {

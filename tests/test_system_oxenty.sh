@@ -35,6 +35,13 @@ clock "$(head_of Retry-After)"
 call GET /chats ox_lima
 is 'requests 40/min: after Retry-After it is admitted' "$code" 200
 
+clock 70
+burst 20 GET /chats ox_lima >/dev/null
+clock 20
+is 'requests 40/min: 20, and twenty seconds later 20 of 21' "$(burst 21 GET /chats ox_lima)" '20x200 1x429'
+call GET /chats ox_lima
+retry 'requests 40/min, when the first come back' 30 45
+
 # ---- Endpoints of their own ----
 endpoint() { # LIMIT METHOD PATH N STATUS
 	clock 70
