@@ -11,7 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "queue.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -25,16 +28,20 @@ static const char policy[] = "limits:\n"
 			     "  month: 1M/month\n"
 			     "  bucket: 2/s burst 4\n"
 			     "  open: unlimited\n"
+			     "  strict: {rates: 3/s, queue: strict}\n"
 			     "  watch: {rates: 1/min, mode: observe, when_full: admit}\n";
 static const char *const limits[] = { "slide", "both", "fixed", "day", "month", "bucket", "open",
-	"watch" };
+	"watch", "strict" };
 /* One that lies in a slot, one that needs an extension, and neighbours of both. */
 static const char *const keys[] = { "a", "b", "c", "d",
 	"a key that is longer than the thirty-two bytes of a slot", "e", "f",
 	"another key that is longer than the thirty-two bytes of a slot, and than twice as many" };
 
+#define BOOKINGS 4
+
 static struct fixture fixture;
 static char *pristine;
+static ration_booking_t bookings[BOOKINGS];
 
 struct input {
 	const uint8_t *at, *end;
@@ -89,7 +96,7 @@ claim(struct input *in)
 	const char *key = keys[take(in, 1) % 8];
 
 	return (ration_claim_t) { .size = sizeof(ration_claim_t),
-		.limit = limits[take(in, 1) % 8],
+		.limit = limits[take(in, 1) % (sizeof(limits) / sizeof(limits[0]))],
 		.key = key,
 		.key_len = strlen(key),
 		.cost = take(in, 1) };
@@ -136,6 +143,50 @@ resolved(struct input *in)
 		r = ration_key_acquire(fixture.r, &k, c.cost, &d);
 }
 
+/* Event loops, and one who waits no longer. */
+static void
+waits(struct input *in)
+{
+	const struct timespec past = { 0, 0 };
+	ration_claim_t c = claim(in);
+	ration_decision_t d = RATION_DECISION_INIT;
+	uint64_t what = take(in, 1);
+	ration_booking_t *b = &bookings[what / 8 % BOOKINGS];
+	unsigned flags = what & 4 ? RATION_SPREAD : 0;
+	int r = 0;
+
+	b->size = sizeof(*b);
+	switch (what % 4) {
+	case 0:
+		need(ration_cancel(fixture.r, b) == 0, "ration_cancel", 0);
+		break;
+	case 1:
+		r = ration_wait(fixture.r, c.limit, c.key, c.key_len, c.cost, flags, &past, &d);
+		break;
+	default:
+		r = ration_book(fixture.r, c.limit, c.key, c.key_len, c.cost, flags, b, &d);
+		need(b->at_ns == 0 || r == RATION_DENIED, "at_ns", r);
+	}
+	need(r <= RATION_ADMITTED && r >= RATION_EQUEUE, "answer", r);
+	need(what % 4 == 0 || r < 0 || d.verdict == r, "verdict", d.verdict);
+}
+
+/* A word of a queue that somebody is in: any, or one near what stands there. */
+static void
+scribble_queue(struct input *in)
+{
+	const ration_booking_t *b = &bookings[take(in, 1) % BOOKINGS];
+	uint64_t number = b->queue != 0 ? b->queue - 1 : take(in, 2), how = take(in, 1);
+	word_t *w = fixture.seg.queues + number % fixture.seg.nqueues * QUEUE_WORDS;
+
+	w += how & 1 ? how >> 1 & 7 : QUEUE_HEAD + (b->ticket + (how >> 4)) % QUEUE_TICKETS;
+	if (how & 8)
+		atomic_fetch_add(w, take(in, 1) << (how >> 4) * 4);
+	else
+		atomic_store(w, take(in, 8));
+	queue_wake_all(&fixture.seg);
+}
+
 /* What the daemon and the dashboard do with it. */
 static void
 others(struct input *in)
@@ -166,7 +217,7 @@ step(struct input *in, ration_decision_t *last)
 	word_t *all = (word_t *)(void *)fixture.seg.head;
 	uint64_t at;
 
-	switch (op % 8) {
+	switch (op % 10) {
 	case 0: /* any word anywhere behind what attach has checked */
 		at = first + take(in, 2) % (words - first);
 		atomic_store(&all[at], take(in, 8));
@@ -190,6 +241,12 @@ step(struct input *in, ration_decision_t *last)
 	case 5:
 		(void)ration_refund(fixture.r, last, take(in, 2));
 		resolved(in);
+		break;
+	case 7:
+		waits(in);
+		break;
+	case 8:
+		scribble_queue(in);
 		break;
 	case 6:
 		atomic_fetch_add(&fixture.now, take(in, 2) << (op >> 3) % 32);
@@ -227,6 +284,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		setup();
 	memcpy((char *)fixture.seg.head, pristine, fixture.seg.bytes);
 	atomic_store(&fixture.now, FIXTURE_START);
+	memset(bookings, 0, sizeof(bookings));
 	while (in.at < in.end)
 		step(&in, &last);
 	return 0;

@@ -287,6 +287,12 @@ test_passed_over(void **state)
 	assert_int_equal(atomic_load(&f.seg.head->passed_over), 1);
 }
 
+static uint32_t
+tail_of(const struct queue *q)
+{
+	return (uint32_t)word_load(&q->w[Q_TAIL]);
+}
+
 /* ---- bounds ---- */
 
 static void
@@ -352,6 +358,40 @@ test_queues(void **state)
 		atomic_fetch_add(&big.now, 10 * SECOND);
 	}
 	fixture_close(&big);
+}
+
+/* A queue that goes over to another key: nothing of the dead, nor of their pace, is left. */
+static void
+test_taken_over(void **state)
+{
+	struct queue q, other;
+	uint64_t last, units, word, slot;
+	uint32_t t[3];
+
+	(void)state;
+	assert_true(queue_claim(&f.seg, 7, 1, 5000, &q));
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(queue_take(&q, PLACE_WAITS, 5000, 5000, &t[i]));
+	assert_true(pace_set(&q, 0, 5000 * MS, 256, &word));
+	pace_keep(&q, 9000);
+	/* While they may be alive, and while the pace goes on, it stays theirs. */
+	for (slot = 8; slot < 100000; slot++) {
+		uint64_t owner = word_load(&q.w[Q_OWNER]);
+
+		(void)queue_claim(&f.seg, slot, 1, slot % 2 == 0 ? 5149 : 8999, &other);
+		assert_true(word_load(&q.w[Q_OWNER]) == owner);
+		atomic_store(&other.w[Q_OWNER], other.number == q.number ? owner : 0);
+	}
+	for (slot = 8; slot < 100000; slot++) {
+		assert_true(queue_claim(&f.seg, slot, 1, 9000, &other));
+		if (other.number == q.number)
+			break;
+		atomic_store(&other.w[Q_OWNER], 0);
+	}
+	assert_int_equal(other.number, q.number);
+	assert_false(queue_find(&f.seg, 7, 1, &q));
+	assert_int_equal(queue_before(&other, tail_of(&other), 9000), 0);
+	assert_false(pace_last(&other, 9000 * MS, &last, &units, &word));
 }
 
 /* ---- pace ---- */
@@ -799,6 +839,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_passed_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_queues, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_taken_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_paces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pace_raised, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pace_words, setup, teardown),
