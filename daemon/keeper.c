@@ -146,8 +146,12 @@ create(struct keeper *k, const struct paths *p, const struct config_table *t, gi
 		    p->counters, why);
 		retire(p->counters, 1);
 	}
-	if (segment_create(p, &size, (unsigned)gid, &k->seg, err, errsize) == 0)
+	if (segment_create(p, &size, (unsigned)gid, &k->seg, err, errsize) == 0) {
+		/* The numbers of those who hold leases in the one before are locked still. */
+		atomic_store_explicit(
+		    &k->seg.head->holders, k->seg.head->id & HOLDER_MASK, memory_order_relaxed);
 		return 0;
+	}
 	if (why[0] != '\0')
 		retire(p->counters, 0);
 	return -1;

@@ -218,19 +218,38 @@ wait_recorded(const struct server *s, json_int_t want)
 	    "%lld recorded after %lld ms\n", (long long)want, (long long)(mono_ms() - start_ms));
 }
 
-/* As a reboot leaves it. */
+/* As a reboot leaves it; or, with the lock file there, somebody who wants another table. */
 static void
-lose_segment(struct server *s)
+lose_files(struct server *s, size_t n)
 {
 	static const char *const files[] = { "default.counters", "default.policy",
 		"default.holders" };
 	char path[256];
 
 	assert_int_equal(stop(s, SIGKILL), -SIGKILL);
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+	for (size_t i = 0; i < n; i++) {
 		path_in(s, files[i], path, sizeof(path));
 		assert_int_equal(unlink(path), 0);
 	}
+}
+
+static void
+lose_segment(struct server *s)
+{
+	lose_files(s, 3);
+}
+
+/* Holders of leases in a segment that is no more keep their numbers: others find free ones. */
+static void
+test_numbers(void **state)
+{
+	struct server *s = *state;
+
+	crowd_gather(s, 100);
+	lose_files(s, 2);
+	start(s);
+	for (int i = 0; i < 10; i++)
+		RUN(0, s, "exec", "hooks", "k", "--", "true");
 }
 
 static void
@@ -448,6 +467,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_killed, begin, end),
 		cmocka_unit_test_setup_teardown(test_killed_meanwhile, begin, end),
 		cmocka_unit_test_setup_teardown(test_time_to_live, begin, end),
+		cmocka_unit_test_setup_teardown(test_numbers, begin, end),
 		cmocka_unit_test_setup_teardown(test_kept, begin, end),
 		cmocka_unit_test_setup_teardown(test_kept_replaced, begin, end),
 		cmocka_unit_test_setup_teardown(test_kept_nowhere, begin, end),
