@@ -70,6 +70,7 @@ start_daemon() { # options
 	await rationd answers_as "$daemon"
 }
 start_service() { # options
+	: >"$RATION_DIR/service.out" # what an earlier one wrote
 	api-server --port 0 --workers "$workers" "$@" >"$RATION_DIR/service.out" 2>"$RATION_DIR/service.log" &
 	service=$!
 	await api-server grep -q '^api-server: http' "$RATION_DIR/service.out"
