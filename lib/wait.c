@@ -202,7 +202,7 @@ static void
 leave(struct waiter *w)
 {
 	if (w->b->queue != 0 && w->has_queue && w->q.number == w->b->queue - 1)
-		queue_leave(&w->q, w->b->ticket, w->now_ns / MS);
+		queue_leave(&w->q, w->b->ticket, now_ms(w));
 	forget(w);
 }
 
@@ -316,8 +316,7 @@ take_pace(struct waiter *w)
 		if (w->at_ns > w->now_ns)
 			return WAIT_ON;
 		if (pace_set(&w->q, w->pace_old, w->now_ns, it->cost * 256, &w->pace_mine)) {
-			pace_keep(
-			    &w->q, to_ms(w->now_ns + gap_ns(it, it->cost * 256)) + QUEUE_NAP_MS);
+			pace_keep(&w->q, to_ms(w->now_ns + gap_ns(it, it->cost * 256)));
 			return 0;
 		}
 	}
@@ -345,7 +344,7 @@ stretch_pace(struct waiter *w)
 		return;
 	units256 = (uint64_t)((unsigned __int128)it->cost * 256 * most / gap);
 	if (pace_set(&w->q, w->pace_mine, w->now_ns, units256, &ignored))
-		pace_keep(&w->q, to_ms(w->now_ns + most) + QUEUE_NAP_MS);
+		pace_keep(&w->q, to_ms(w->now_ns + most));
 }
 
 /* ---- a step ---- */
@@ -515,8 +514,10 @@ wait_step(struct waiter *w)
 {
 	struct queue_ahead a;
 	struct item *it;
-	int e = call_begin(&w->c, w->r, true, w->d);
+	int e;
 
+	w->has_queue = false;
+	e = call_begin(&w->c, w->r, true, w->d);
 	if (e != 0)
 		return e;
 	it = call_claim(&w->c, w->limit, strlen(w->limit), NO_ID, w->key, w->len, w->cost);
@@ -630,6 +631,7 @@ waiter_init(struct waiter *w, ration_t *r, const char *limit, const void *key, s
 	w->lease = NULL;
 	w->ttl_ms = 0;
 	w->d = d;
+	w->has_queue = false;
 	w->now_ns = w->at_ns = 0;
 	return 0;
 }

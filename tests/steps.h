@@ -19,7 +19,17 @@ struct actor {
 	uint64_t read_ns; /* its last reading of the clock */
 };
 
-enum what { DO_ACQUIRE, DO_ALL, DO_KEY, DO_REFUND, DO_SWEEP, DO_RESET, DO_PEEK, DO_BOOK, DO_CANCEL };
+enum what {
+	DO_ACQUIRE,
+	DO_ALL,
+	DO_KEY,
+	DO_REFUND,
+	DO_SWEEP,
+	DO_RESET,
+	DO_PEEK,
+	DO_BOOK,
+	DO_CANCEL
+};
 
 struct task {
 	enum what what;
