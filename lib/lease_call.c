@@ -42,47 +42,24 @@ call_lease(const struct call *c, ration_lease_t *lease)
  * For a key whose permits are all in one slot, found by its hint, with one that is free: a look
  * at each word, one CAS.  Whatever is not so goes the long way, denials too.
  */
-struct short_look {
-	word_t *free; /* NULL: none */
-	uint64_t held;
-	uint32_t place;
-};
 
-/* Are any of these four taken? */
-SHORT bool
-any_of_four(const word_t *w)
+/* Which of a cell's permits are taken, a bit for each.  Mostly few are, and those at the front. */
+SHORT uint64_t
+taken_of(const word_t *ring)
 {
-	return lease_stands(word_load(w) | word_load(w + 1) | word_load(w + 2) | word_load(w + 3));
-}
+	uint64_t taken = 0;
 
-/* The permits of one cell, of which those below n may be taken.  False: others are taken. */
-SHORT bool
-short_scan(word_t *ring, unsigned first, uint64_t n, struct short_look *l)
-{
-	for (unsigned four = RING_WORDS; four > 0; four -= 4) {
-		bool taken = any_of_four(&ring[four - 4]);
+	for (unsigned i = 0; i < RING_WORDS; i += 4) {
+		uint64_t a = word_load(&ring[i]), b = word_load(&ring[i + 1]);
+		uint64_t c = word_load(&ring[i + 2]), d = word_load(&ring[i + 3]);
 
-		/* Mostly there are a few at the front, or all are free. */
-		if (LIKELY(!taken)) {
-			if (first + four - 4 < n) {
-				l->free = &ring[four - 4];
-				l->place = first + four - 4;
-			}
-			continue;
-		}
-		for (unsigned i = four; i-- > four - 4;)
-			if (!lease_stands(word_load(&ring[i]))) {
-				if (first + i < n) {
-					l->free = &ring[i];
-					l->place = first + i;
-				}
-			} else if (first + i < n) {
-				l->held++;
-			} else {
-				return false;
-			}
+		if (UNLIKELY(lease_stands(a | b | c | d)))
+			taken |=
+			    ((uint64_t)lease_stands(a) | (uint64_t)lease_stands(b) << 1 |
+				(uint64_t)lease_stands(c) << 2 | (uint64_t)lease_stands(d) << 3)
+			    << i;
 	}
-	return true;
+	return taken;
 }
 
 /* Limits that the short way knows: enforced, endless, no more than one slot holds. */
@@ -127,9 +104,10 @@ lease_short(ration_t *r, const struct segment *seg, uint64_t now, const char *li
 	struct plain p = plain_start(r, seg, now);
 	struct short_key words = short_key(key, len);
 	uint64_t h = hint_of(limit, &words), tick = tick_of(now), place, n, word, cache, old;
-	struct short_look l = { .free = NULL };
+	uint64_t taken = 0;
 	const struct ruleset *rs;
-	uint32_t holder, id;
+	uint32_t holder, id, free, cells;
+	word_t *at;
 
 	place = atomic_load_explicit(&r->hints[HINT_INDEX(h)].place, memory_order_acquire);
 	if (UNLIKELY(!hint_holds(&p, p.area, place, h, limit, &words, len)) ||
@@ -144,30 +122,36 @@ lease_short(ration_t *r, const struct segment *seg, uint64_t now, const char *li
 	if (UNLIKELY(!CHUNKS_TOLD(cache)) || UNLIKELY(CHUNKS_OF(cache) != 0) ||
 	    UNLIKELY(CHUNKS_CELL(cache) >= seg->cells))
 		return LONG_WAY;
-	for (unsigned i = CHUNKS_CELL(cache) + 1; i-- > 0;) {
-		word_t *cell = p.at + SLOT_CELLS + (size_t)i * CELL_WORDS;
+	cells = CHUNKS_CELL(cache) + 1;
+	for (unsigned i = 0; i < cells; i++) {
+		const word_t *cell = p.at + SLOT_CELLS + (size_t)i * CELL_WORDS;
 
-		if (UNLIKELY(!short_scan(&cell[CELL_RING], i * RING_WORDS, n, &l)) ||
-		    UNLIKELY(CONV_SETTLED(word_load(&cell[CELL_CONV])) != SHAPE_CONCURRENT))
+		taken |= taken_of(&cell[CELL_RING]) << (i * RING_WORDS);
+		if (UNLIKELY(CONV_SETTLED(word_load(&cell[CELL_CONV])) != SHAPE_CONCURRENT))
 			return LONG_WAY;
 	}
-	if (UNLIKELY(l.free == NULL))
+	/* None is taken that may not be (the limit was lowered), and one is free. */
+	if (UNLIKELY(n < 64 && taken >> n != 0) || UNLIKELY(taken == UINT64_MAX))
 		return LONG_WAY;
-	old = word_load(l.free);
+	free = (uint32_t)__builtin_ctzll(~taken);
+	if (UNLIKELY(free >= n || free >= cells * RING_WORDS))
+		return LONG_WAY;
+	at = lease_word(seg, p.slot, free);
+	old = word_load(at);
 	/* Taken meanwhile; a clock behind the slot's life (lease.c). */
 	if (UNLIKELY(lease_stands(old)) || UNLIKELY(tick_diff(tick, STATE_BIRTH(p.state)) < 0) ||
 	    UNLIKELY(!plain_intact(&p)) || UNLIKELY(word_load(&p.at[SLOT_STATE]) != p.state))
 		return LONG_WAY;
 	word = HELD_WORD((uint64_t)holder, 0u, tick);
 	lease_mark(seg, p.slot); /* as lease_take() */
-	if (UNLIKELY(!word_cas(l.free, old, word)))
+	if (UNLIKELY(!word_cas(at, old, word)))
 		return LONG_WAY;
 	word_count(&p.at[SLOT_TOTAL], TOTAL_ONE);
 	lease_mark(seg, p.slot);
-	store_pair(lease, two32(sizeof(*lease), l.place), two32(p.slot, STATE_BIRTH(p.state)));
+	store_pair(lease, two32(sizeof(*lease), free), two32(p.slot, STATE_BIRTH(p.state)));
 	store_pair(&lease->word, word, seg->head->id);
 	if (d != NULL)
-		short_answer(&p, id, n, l.held + 1, l.place, word, d);
+		short_answer(&p, id, n, (uint64_t)__builtin_popcountll(taken) + 1, free, word, d);
 	return RATION_ADMITTED;
 }
 static_assert(offsetof(ration_lease_t, place) == 4 && offsetof(ration_lease_t, slot) == 8 &&
