@@ -30,8 +30,12 @@ static const struct row rows[] = {
 	{ "denied", "through a handle, denied / (floor + precise clock)", 1.5, false, row_denied,
 	    NULL, 0 },
 	{ "lease", "a lease taken and released / floor", 6, false, row_lease, NULL, 0 },
+	{ "route3", "a request on three limits, all three at hand / keyed", 3.2, false, row_route3,
+	    NULL, 0 },
 	{ "cold_1m", "keyed, random over 1,000,000 keys / a random line access", 2.0, false,
 	    row_cold, NULL, 0 },
+	{ "route3_cold", "the same, random over 1,000,000 keys each / a random line access", 3.0,
+	    false, row_route3_cold, NULL, 0 },
 	{ "contended", "two processes on one key / in a bare CAS loop", 1.5, false, row_contended,
 	    NULL, 11 },
 	{ "parallel", "two processes on two keys: throughput / of two floors", 0.95, true,
@@ -383,7 +387,11 @@ main(int argc, char **argv)
 	    "  plain: 1000000000/min\n"
 	    "  two: [1000000000/min, 1000000000/s]\n"
 	    "  leases: 10 concurrent\n"
-	    "  none: 1/hour\n");
+	    "  none: 1/hour\n"
+	    "  per-ip: {rates: 1000000000/min, key: ip}\n"
+	    "  pay: 1000000000/min\n"
+	    "routes:\n"
+	    "  \"POST /boletos/:nosso_numero/pay\": [plain, per-ip, pay]\n");
 	b.r = instance_open(&b.hot);
 	run_rows(&b, results, &f);
 	if (sizes)

@@ -88,6 +88,10 @@ void row_cold(struct bench *b, struct sample *s);
 double open_us(struct bench *b);
 void cold_start(struct bench *b);
 
+/* bench_route.c */
+void row_route3(struct bench *b, struct sample *s);
+void row_route3_cold(struct bench *b, struct sample *s);
+
 /* bench_pairs.c */
 void row_contended(struct bench *b, struct sample *s);
 void row_parallel(struct bench *b, struct sample *s);
