@@ -352,7 +352,8 @@ int ration_key_peek(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision
  * A concurrency limit of the route takes a lease, which ration_decision_lease() gives.
  * Exempt: if any key or address of the call is exempt, it is admitted, marked
  * RATION_F_EXEMPT.  No route: admitted, marked RATION_F_UNROUTED.
- * Returns as ration_acquire(); RATION_EINVAL also for methods and paths that are too long.
+ * Returns as ration_acquire(); RATION_EINVAL also for methods and paths that are too long;
+ * RATION_EADDRESS: an attribute that is to be an address is none.
  */
 int ration_route(ration_t *r, const char *method, const char *path, const ration_attr_t *attrs,
     size_t n, uint64_t cost, ration_decision_t *d);

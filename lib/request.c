@@ -176,8 +176,10 @@ request_decide(ration_t *r, const struct request *q, bool charge, ration_decisio
 		result = call_run(&c);
 		if (result == RATION_ENOLIMIT && c.policy.version != p.version)
 			continue;
-		if (result == RATION_ADMITTED)
+		if (result == RATION_ADMITTED && flags != 0) {
 			c.d->flags |= flags;
+			c.d->limit_id[0] = NO_ID; /* no limit has a say in it */
+		}
 		return result;
 	}
 	return RATION_EBUSY;

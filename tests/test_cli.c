@@ -910,6 +910,58 @@ test_routes(void **state)
 	RUN(2, "routes", "x");
 }
 
+#define ROUTE "route", "POST", "/a/7"
+
+static void
+test_route(void **state)
+{
+	json_t *d;
+
+	write_policy("exempt: {keys: ['a\\040b']}\n"
+		     "limits: {api: 3/min, per-ip: {rates: 100/min, key: ip}}\n"
+		     "routes: {POST /a/:id: [api, {limit: per-ip, cost: 2}], '* /h': []}\n");
+	RUN(0, "reload");
+	RUN(0, ROUTE, "--attr", "key=k", "--attr", "ip=2001:DB8::1");
+	assert_non_null(strstr(ran.out, "admitted api k: 1 of 3 used, 2 left"));
+	assert_non_null(strstr(ran.out, "route        POST /a/:id (ration.yaml:3)\n"));
+	RUN(0, ROUTE, "--attr=key=k", "--attr=ip=2001:DB8::1", "--peek", "--json");
+	d = parsed();
+	check_text(d, "verdict", "admitted");
+	check_text(d, "limit", "api");
+	check_text(d, "key", "k");
+	check_int(d, "used", 1);
+	check_text(json_object_get(d, "route"), "pattern", "POST /a/:id");
+	check_text(json_object_get(d, "route"), "origin", "ration.yaml:3");
+	assert_int_equal(json_array_size(json_object_get(d, "rates")), 2);
+	json_decref(d);
+	/* The address alone: its limit decides, by its key. */
+	RUN(0, ROUTE, "--attr", "ip=2001:db8::2", "--json");
+	d = parsed();
+	check_text(d, "limit", "per-ip");
+	check_text(d, "key", "2001:db8::/64");
+	check_int(d, "used", 4);
+	json_decref(d);
+	RUN(1, ROUTE, "--attr", "key=k", "--attr", "ip=::1", "--cost", "3");
+	assert_non_null(strstr(ran.out, "denied api k: 1 of 3 used"));
+	RUN(0, ROUTE, "--attr", "key=a\\040b", "--attr", "ip=::1");
+	assert_non_null(strstr(ran.out, "admitted POST /a/7: exempt\n"));
+	RUN(0, ROUTE);
+	assert_non_null(strstr(ran.out, ": none of the route's attributes was given\n"));
+	RUN(0, "route", "GET", "/a/7", "--attr", "key=k", "--json");
+	d = parsed();
+	check_text(d, "limit", "");
+	check_member(d, "unrouted", JSON_TRUE);
+	check_member(d, "route", JSON_NULL);
+	json_decref(d);
+	RUN(2, ROUTE, "--attr", "key");
+	check_said("NAME=VALUE");
+	RUN(2, ROUTE, "--attr", "key=");
+	RUN(2, ROUTE, "--attr", "ip=1.2.3.04");
+	check_said("not an IP address");
+	RUN(2, ROUTE, "--cost", "x");
+	RUN(2, "route", "POST");
+}
+
 /* Looking and taking go on without rationd; changes say what to start. */
 static void
 test_down(void **state)
@@ -1013,6 +1065,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_watch, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_status, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_routes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_route, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_down, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stranger, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing, setup, teardown),

@@ -166,7 +166,7 @@ cmd_show(struct ctx *c, const struct args *a)
 	return code;
 }
 
-static int
+int
 acquire_code(int rc)
 {
 	switch (rc) {
@@ -179,6 +179,7 @@ acquire_code(int rc)
 	case RATION_EKEY:
 	case RATION_ECOST:
 	case RATION_ELEASE:
+	case RATION_EADDRESS:
 		return EXIT_USAGE;
 	default:
 		return EXIT_SERVICE;

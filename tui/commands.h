@@ -27,6 +27,9 @@
 	X(READONLY, "readonly", 0, NULL, "offer no change") \
 	X(ASCII, "ascii", 0, NULL, "draw with ASCII alone") \
 	X(COST, "cost", 'c', "N", "units to take, e.g. 2.5k (default 1)") \
+	X(ATTR, "attr", 0, "NAME=VALUE", \
+	    "an attribute of the request, e.g. ip=203.0.113.9; repeatable") \
+	X(PEEK, "peek", 0, NULL, "only look, take nothing") \
 	X(TTL, "ttl", 0, "T", "end after this long, e.g. 5m, and the command with it") \
 	X(WAIT, "wait", 'w', "T", "wait for so long until admitted, e.g. 30s") \
 	X(SPREAD, "spread", 0, NULL, "evenly, at the limit's pace, instead of as soon as it fits") \
@@ -74,6 +77,9 @@ enum option_id {
 	    "ration show api key:sk_42") \
 	X(routes, "", 0, 0, 0, "which requests take which limits, and for which keys", \
 	    "ration routes --json") \
+	X(route, "METHOD PATH", O(ATTR) | O(COST) | O(PEEK), 2, 2, \
+	    "take what a request takes, of all its limits: exit 0 admitted, 1 denied", \
+	    "ration route POST /boletos/7/pay --attr key=sk_42 --attr ip=203.0.113.9") \
 	X(acquire, "LIMIT KEY", O(COST) | O(WAIT) | O(SPREAD), 2, 2, \
 	    "take units: exit 0 admitted, 1 denied", \
 	    "ration acquire llm.tokens clinic:7 --cost 2.5k") \
@@ -118,7 +124,9 @@ enum option_id {
 
 /* What a command was called with, checked against the list above. */
 struct args {
-	const char *opt[OPT_COUNT_]; /* NULL: not given; "" for those without argument */
+	const char *opt[OPT_COUNT_];         /* NULL: not given; "" for those without argument */
+	const char *attrs[RATION_ATTRS_MAX]; /* --attr may be given more than once */
+	int nattrs;                          /* also of those beyond that */
 	char **pos;
 	int npos;
 	int argc; /* RAW: argv without the options of the whole program */
@@ -168,6 +176,8 @@ int span_option(
     const char *what, const struct args *a, enum option_id id, const char *name, uint64_t *ns);
 /* CLOCK_MONOTONIC in so many ns. */
 struct timespec deadline_in(uint64_t ns);
+/* The exit code for what a call of libration returned. */
+int acquire_code(int rc);
 /* Handle of libration for this instance; NULL: exit code in *code, and it was said. */
 ration_t *open_library(struct ctx *c, int *code);
 /*

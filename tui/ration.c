@@ -226,8 +226,11 @@ read_args(struct ctx *c, const struct command *cmd, int argc, char **argv, struc
 		rc = global_option(c, cmd, opt);
 		if (rc > 0)
 			return rc;
-		if (rc < 0 && (opt = own_option(cmd, opt)) >= 0)
-			a->opt[opt] = optarg ? optarg : "";
+		if (rc >= 0 || (opt = own_option(cmd, opt)) < 0)
+			continue;
+		a->opt[opt] = optarg ? optarg : "";
+		if (opt == OPT_ATTR && a->nattrs++ < (int)RATION_ATTRS_MAX)
+			a->attrs[a->nattrs - 1] = optarg;
 	}
 	a->pos = argv + optind;
 	a->npos = argc - optind;
