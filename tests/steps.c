@@ -61,8 +61,8 @@ act(struct task *t)
 		t->verdict = ration_peek(t->who->r, "m", t->key, t->cost, &t->d);
 		break;
 	case DO_BOOK:
-		t->verdict = ration_book(t->who->r, "m", t->key, strlen(t->key), t->cost, t->flags,
-		    &t->booking, &t->d);
+		t->verdict = ration_book(
+		    t->who->r, "m", t->key, strlen(t->key), t->cost, t->flags, &t->booking, &t->d);
 		admitted(t);
 		break;
 	case DO_CANCEL:
@@ -196,7 +196,7 @@ world_open(uint64_t slots, const char *const *yaml, bool shared)
 		wd.who[i].r = fixture_handle(&wd.f);
 		clock_fake(&wd.who[i].r->clock, actor_now, &wd.who[i]);
 	}
-	wd.counters = malloc(wd.f.seg.bytes);
+	wd.counters = calloc(1, wd.f.seg.bytes);
 	if (wd.counters == NULL)
 		err(1, NULL);
 	wd.policy_word = POLICY_WORD(1, 1);
@@ -216,10 +216,28 @@ world_close(void)
 	fixture_close(&wd.f);
 }
 
+/* The queues are most of the segment, and hardly ever used: only those that are. */
+static void
+copy_counters(void *to, const void *from)
+{
+	const struct seg_head *h = wd.f.seg.head;
+	size_t bytes = QUEUE_WORDS * sizeof(word_t);
+
+	memcpy(to, from, h->off_queues);
+	for (size_t i = 0; i < h->nqueues; i++) {
+		char *t = (char *)to + h->off_queues + i * bytes;
+		const char *f = (const char *)from + h->off_queues + i * bytes;
+
+		/* An owner is never taken away. */
+		if (memcmp(t, f, sizeof(word_t)) != 0 || *(const uint64_t *)(const void *)f != 0)
+			memcpy(t, f, bytes);
+	}
+}
+
 void
 world_save(void)
 {
-	memcpy(wd.counters, wd.f.seg.head, wd.f.seg.bytes);
+	copy_counters(wd.counters, wd.f.seg.head);
 	memcpy(wd.saved, wd.acked, sizeof(wd.saved));
 	for (unsigned i = 0; i < 4; i++)
 		memcpy(&wd.handle[i], wd.who[i].r, sizeof(wd.handle[i]));
@@ -239,7 +257,7 @@ world_restore(void)
 {
 	uint32_t v = POLICY_CURRENT(wd.policy_word);
 
-	memcpy(wd.f.seg.head, wd.counters, wd.f.seg.bytes);
+	copy_counters(wd.f.seg.head, wd.counters);
 	if (word_load(&wd.f.seg.policy->word) != wd.policy_word) {
 		memcpy(area_of(v), wd.image[v], wd.image_bytes[v]);
 		atomic_store(&wd.f.seg.policy->word, wd.policy_word);
