@@ -276,7 +276,7 @@ call_denied(const struct call *c, const struct item *it)
 	if (it->at.slot == NO_SLOT)
 		word_count(&c->seg->limits[it->limit_id].denied_nokey, 1);
 	else
-		word_count(&segment_slot(c->seg, it->at.slot)[SLOT_DENIED], DENIED_ONE);
+		slot_denied(segment_slot(c->seg, it->at.slot), it->at.birth);
 }
 
 static void

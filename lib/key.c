@@ -178,7 +178,7 @@ static int __attribute__((noinline)) key_over(ration_t *r, ration_key_t *k, uint
 	/* The clock was read anew: what was seen may be of the slot's next life. */
 	if (UNLIKELY(!place_kept(s, k->birth)))
 		return key_any(r, k, cost, d);
-	word_count(&s[SLOT_DENIED], DENIED_ONE);
+	slot_denied(s, k->birth);
 	if (d == NULL)
 		return RATION_DENIED;
 	store_pair(d, two32(sizeof(*d), RATION_DENIED), two32(used > units ? RATION_F_DEBT : 0, 1));

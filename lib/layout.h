@@ -246,7 +246,7 @@ enum slot_word {
 	SLOT_RESOLVED = 1, /* policy version(32) ruleset(32); version 0: birth, never resolved */
 	SLOT_LINK = 2,
 	SLOT_TOTAL = 3,
-	SLOT_DENIED = 4, /* denied(36) spare(28) */
+	SLOT_DENIED = 4, /* denied(36) birth(28) */
 	SLOT_KEY = 5,
 	SLOT_CELLS = SLOT_HEAD,
 };
@@ -470,8 +470,10 @@ enum conv_stage { CONV_DONE = 0, CONV_FREEZE = 1, CONV_CARRY = 2, CONV_RESET = 3
 #define MARK_NONE (UINT64_C(1) << 19 | UINT64_C(0x7ff00))
 #define MARK_BIRTH(birth) (UINT64_C(1) << 19 | ((birth)&0x3ffff))
 
-/* ---- denied: n(36) spare(28) ---- */
+/* ---- denied: n(36) birth mod 2^28(28): who counts late counts nothing of the next life ---- */
 #define DENIED_ONE (UINT64_C(1) << 28)
+#define DENIED_NONE(birth) ((birth) & (DENIED_ONE - 1))
+#define DENIED_OF(w, birth) ((((w) ^ (birth)) & (DENIED_ONE - 1)) == 0)
 #define DENIED_COUNT(w) ((w) >> 28)
 
 /* ---- state: birth(30) attempt(30) st(4) ---- */

@@ -130,7 +130,7 @@ plain_deny(struct ration *h, const struct segment *seg, uint64_t place, uint64_t
 	end = st.sub.start + k * r->sub_ns + (uint64_t)real_ns;
 	if (UNLIKELY(!plain_intact(&p) || !place_kept(s, place >> 32)))
 		return LONG_WAY;
-	word_count(&s[SLOT_DENIED], DENIED_ONE);
+	slot_denied(s, place >> 32);
 	if (d == NULL)
 		return RATION_DENIED;
 	plain_head(d, &p, limit, 1, cost, real_ns);

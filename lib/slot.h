@@ -5,6 +5,7 @@
 #ifndef RATION_SLOT_H
 #define RATION_SLOT_H
 
+#include "atomics.h"
 #include "hash.h"
 #include "table.h"
 
@@ -22,14 +23,26 @@ slot_initial(const struct segment *seg, uint64_t slot, uint64_t birth, unsigned 
 		return MARK_BIRTH(birth);
 	if (i == SLOT_RESOLVED) /* version 0: never; but only in this life */
 		return RESOLVED_WORD(UINT64_C(0), birth);
-	if (i < SLOT_CELLS)
-		return 0;
+	if (i == SLOT_DENIED)
+		return DENIED_NONE(birth);
 	in_cell = (i - SLOT_CELLS) % CELL_WORDS;
 	if (in_cell == CELL_CONV)
 		return CONV_WORD(birth << 6 & FINE_MASK, UINT64_C(0), CONV_DONE, SHAPE_NONE);
 	if (in_cell == CELL_CACHE)
 		return CACHE_NONE(birth);
 	return BLANK(UINT64_C(0), birth);
+}
+
+/* One more denial in this life of the slot; lost under a crowd, being a statistic. */
+static inline void
+slot_denied(word_t *s, uint64_t birth)
+{
+	for (unsigned tries = 0; tries < 64; tries++) {
+		uint64_t w = word_load(&s[SLOT_DENIED]);
+
+		if (!DENIED_OF(w, birth) || word_cas(&s[SLOT_DENIED], w, w + DENIED_ONE))
+			return;
+	}
 }
 
 static inline word_t *
