@@ -82,6 +82,21 @@ act(struct task *t)
 		(void)table_sweep(&wd.f.seg, &t->sweep, wd.f.seg.nslots, atomic_load(&wd.f.now),
 		    clock_unix(wd.f.seg.policy, atomic_load(&wd.f.now)), 0);
 		break;
+	case DO_LEASE:
+		t->verdict = ration_lease(
+		    t->who->r, "m", t->key, strlen(t->key), t->ttl_ms, &t->lease, NULL);
+		break;
+	case DO_LEASE_ALL:
+		t->verdict = ration_acquire_all(t->who->r, claims, 2, &t->d);
+		if (t->verdict == RATION_ADMITTED)
+			(void)ration_decision_lease(t->who->r, &t->d, 0, &t->lease);
+		break;
+	case DO_RELEASE:
+		t->verdict = ration_release(t->who->r, &t->lease);
+		break;
+	case DO_RENEW:
+		t->verdict = ration_renew(t->who->r, &t->lease, t->ttl_ms);
+		break;
 	case DO_RESET:
 		if (audit_row(&wd.f, "m", t->key, strlen(t->key), &row))
 			t->verdict =

@@ -28,7 +28,11 @@ enum what {
 	DO_RESET,
 	DO_PEEK,
 	DO_BOOK,
-	DO_CANCEL
+	DO_CANCEL,
+	DO_LEASE,
+	DO_LEASE_ALL,
+	DO_RELEASE,
+	DO_RENEW
 };
 
 struct task {
@@ -40,6 +44,8 @@ struct task {
 	uint64_t decided_ns; /* the reading that its charge is dated by */
 	ration_decision_t d;
 	ration_key_t handle;
+	ration_lease_t lease;
+	uint64_t ttl_ms;
 	struct sweep sweep;
 	ration_booking_t booking;
 	unsigned flags; /* of a booking */
