@@ -375,7 +375,10 @@ test_kept_nowhere(void **state)
 	put_file(s, "ration.yaml", "limits:\n  sockets: 5 concurrent\n");
 	start(s);
 	assert_int_equal(leases_say(s, "nowhere"), 1);
-	/* Once more, and it is still known. */
+	/* Once more, with this segment and without, and it is still known. */
+	assert_int_equal(stop(s, SIGTERM), 0);
+	start(s);
+	assert_int_equal(leases_say(s, "nowhere"), 1);
 	lose_segment(s);
 	start(s);
 	assert_int_equal(leases_say(s, "nowhere"), 1);
