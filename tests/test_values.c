@@ -346,6 +346,36 @@ test_dormant(void **state)
 	ration_close(r);
 }
 
+static json_int_t
+generation_of(const struct server *s, const char *limit)
+{
+	json_t *j = ok(s, "limits", NULL);
+	json_int_t g = json_integer_value(json_object_get(limit_in(j, limit), "generation"));
+
+	json_decref(j);
+	return g;
+}
+
+/* Compare-and-set sees a value that came by a reload. */
+static void
+test_generation(void **state)
+{
+	struct server *s = *state;
+	json_int_t keep, hint;
+	char *text;
+
+	start(s);
+	keep = generation_of(s, "keep");
+	hint = generation_of(s, "hint");
+	assert_true(asprintf(&text, "%s", policy) > 0);
+	memcpy(strstr(text, "24 months"), "25 months", 9);
+	put_file(s, "ration.yaml", text);
+	json_decref(ok(s, "reload", NULL));
+	assert_int_equal(generation_of(s, "keep"), keep + 1);
+	assert_int_equal(generation_of(s, "hint"), hint);
+	free(text);
+}
+
 /* Answers that were changed are those of the next call. */
 static void
 test_answers_live(void **state)
@@ -387,6 +417,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_refused, setup_server, teardown),
 		cmocka_unit_test_setup_teardown(test_temporary, setup_server, teardown),
 		cmocka_unit_test_setup_teardown(test_dormant, setup_server, teardown),
+		cmocka_unit_test_setup_teardown(test_generation, setup_server, teardown),
 		cmocka_unit_test_setup_teardown(test_answers_live, setup_server, teardown),
 	};
 
