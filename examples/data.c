@@ -72,59 +72,88 @@ data_account(const struct data *data, const char *api_key)
 	return json_string_value(json_object_get(data->keys, api_key));
 }
 
-/* The next segment of a path, without its slashes; 0: there is none. */
-static size_t
-segment(const char **path)
+#define PARTS_MAX 16u
+
+struct parts {
+	size_t n;
+	char *text[PARTS_MAX];
+};
+
+static void
+parts_free(struct parts *p)
 {
-	*path += strspn(*path, "/");
-	return strcspn(*path, "/");
+	while (p->n > 0)
+		free(p->text[--p->n]);
 }
 
-/* Does path fit pattern ("/boletos/:id", "*" at the end for all)?  Its parts go to vars. */
+/*
+ * The segments of a path, each %-decoded by itself ("%2F" is no slash).  False: one that no
+ * endpoint has.  "." and ".." are refused: libration resolves them, so a service that took ".." for
+ * a name would do what it did not count.
+ */
 static bool
-fits(const char *pattern, const char *path, json_t *vars)
+parts_of(const char *path, struct parts *p)
 {
-	for (;;) {
-		size_t p = segment(&pattern), n = segment(&path);
+	char *copy = strdup(path), *rest = copy, *segment;
+	bool good = copy != NULL;
 
-		if (p == 1 && *pattern == '*')
-			return true;
-		if (p == 0 || n == 0)
-			return p == n;
-		if (*pattern == ':') {
-			char name[32];
+	p->n = 0;
+	while (good && (segment = strsep(&rest, "/"))) {
+		size_t len;
 
-			snprintf(name, sizeof(name), "%.*s", (int)p - 1, pattern + 1);
-			json_object_set_new(vars, name, json_stringn(path, n));
-		} else if (p != n || memcmp(pattern, path, n) != 0) {
-			return false;
-		}
-		pattern += p;
-		path += n;
+		if (!*segment)
+			continue;
+		good = p->n < PARTS_MAX && (p->text[p->n] = evhttp_uridecode(segment, 0, &len));
+		if (!good)
+			break;
+		segment = p->text[p->n++];
+		good = strlen(segment) == len && strcmp(segment, ".") != 0 &&
+		    strcmp(segment, "..") != 0;
 	}
+	free(copy);
+	return good;
+}
+
+/* Does a path fit a pattern ("/boletos/:id", a last "*" for all)?  Its parts go to vars. */
+static bool
+fits(const struct parts *pattern, const struct parts *path, json_t *vars)
+{
+	for (size_t i = 0; i < pattern->n; i++) {
+		const char *p = pattern->text[i];
+
+		if (strcmp(p, "*") == 0)
+			return true;
+		if (i == path->n || (*p != ':' && strcmp(p, path->text[i]) != 0))
+			return false;
+		if (*p == ':')
+			json_object_set_new(vars, p + 1, json_string(path->text[i]));
+	}
+	return pattern->n == path->n;
 }
 
 const json_t *
 data_endpoint(const struct data *data, const char *method, const char *path, json_t *vars)
 {
-	char *decoded = evhttp_uridecode(path, 0, NULL);
+	struct parts parts, pattern;
 	const json_t *found = NULL;
-	const char *pattern;
+	const char *name;
 	json_t *endpoint;
+	bool good = parts_of(path, &parts);
 
-	if (!decoded)
-		return NULL;
-	json_object_foreach(data->endpoints, pattern, endpoint)
+	json_object_foreach(data->endpoints, name, endpoint)
 	{
-		size_t n = strcspn(pattern, " ");
+		size_t n = strcspn(name, " ");
 
-		if ((pattern[0] == '*' || (strlen(method) == n && !strncmp(method, pattern, n))) &&
-		    fits(pattern + n + 1, decoded, vars)) {
+		if (!good ||
+		    (name[0] != '*' && (strlen(method) != n || strncmp(method, name, n) != 0)))
+			continue;
+		if (parts_of(name + n + 1, &pattern) && fits(&pattern, &parts, vars))
 			found = endpoint;
+		parts_free(&pattern);
+		if (found)
 			break;
-		}
 	}
-	free(decoded);
+	parts_free(&parts);
 	return found;
 }
 

@@ -185,6 +185,12 @@ head -c 10000000 /dev/zero >"$RATION_DIR/upload"
 call POST /v1/files ae_1 --data-binary "@$RATION_DIR/upload"
 is 'files: ten million bytes cost ten million' "$body $(used files clinic:1)" '{"file":"file_1","bytes":10000000} 10000000'
 
+# ---- How far along ----
+for percent in 59:0 1:60 20:80 15:95 5:100; do
+	take whatsapp.in clinic:8 $((15000 * ${percent%:*} / 100))
+	is "level ${percent#*:}" "$(peek whatsapp.in clinic:8 .level)" "${percent#*:}"
+done
+
 # ---- An upgrade in the middle of the month ----
 take whatsapp.out clinic:1 1500
 call POST /v1/messages ae_1

@@ -114,6 +114,19 @@ is 'raised to 150: 50 more of 51' "$(burst 51 POST /boletos fq_live_padaria)" '5
 ration set 'POST /boletos' '200/min fixed' --plan standard --reason 'everybody' >/dev/null
 is 'a raise of the plan is multiplied by the environment' "$(limit_of 'POST /boletos' padaria-sol:sandbox)" 20
 
+# ---- Paths that are written otherwise ----
+aligned
+for path in '/%62oletos' /boletos// '/boletos?page=2' '/./boletos' /x/../boletos; do
+	call GET "$path" fq_live_padaria --path-as-is
+	is "GET $path: served only as what it is counted as" "$code $(head_of X-RateLimit-Limit)" \
+		"$([[ $path == *.* ]] && echo 404 || echo 200) 1000"
+done
+is 'they are all GET /boletos' "$(used 'GET /boletos' padaria-sol)" 5
+for path in /boletos/.. /boletos/%2e%2e /boletos%2F109000001 /Boletos; do
+	call GET "$path" fq_live_padaria --path-as-is
+	is "GET $path: no route, and not served" "$code $(head_of X-RateLimit-Limit)" '404 '
+done
+
 # ---- Who is nobody ----
 call GET /boletos ''
 is 'no key: 401' "$code" 401
