@@ -157,5 +157,5 @@ retry() { # WHAT LOW HIGH
 	at=$(now)
 	retry=$(head_of Retry-After) reset=$(head_of X-RateLimit-Reset)
 	between "$1: Retry-After from $2 to $3" "$retry" "$2" "$3"
-	between "$1: X-RateLimit-Reset is now + Retry-After" "$reset" $((at + retry - 1)) $((at + retry + 1))
+	between "$1: X-RateLimit-Reset is now + Retry-After" "$reset" $((at + retry - 3)) $((at + retry + 1))
 }

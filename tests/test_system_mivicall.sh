@@ -37,7 +37,7 @@ is 'API key 30/s: 30 of 35 at once' "$(burst 35 GET /v1/numbers mv_live_birch -H
 call GET /v1/numbers mv_live_birch -H "$(from 198.51.100.2)"
 is 'API key 30/s: the next is denied' "$code" 429
 headers 'denied by the second, the minute is shown' 300 270
-retry 'API key 30/s' 1 2
+retry 'API key 30/s' 1 3
 is 'API key 30/s: the body to the byte' "$body" "$(limited 'API key' 30 s)"
 is 'API key 30/s: Content-Type' "$(head_of Content-Type)" application/json
 is 'API key 30/s: the denied cost nothing' "$(used api vendor-birch)" 30
