@@ -831,6 +831,112 @@ test_policy_rewritten(void **state)
 		}
 }
 
+/* ---- two limits the short way: stopped between the charges ---- */
+
+static uint64_t others; /* units that others took of "other" meanwhile */
+
+static void
+take_both(struct actor *who)
+{
+	static struct task t;
+
+	task_start(&t, DO_ALL, who, "a", 1);
+	assert_true(task_run(&t, -1));
+	others += t.verdict == RATION_ADMITTED;
+}
+
+/* What makes one of the victim's charges fail, or both, or none. */
+static void
+meddle(unsigned variant)
+{
+	ration_decision_t d = RATION_DECISION_INIT;
+
+	others = 0;
+	switch (variant) {
+	case 0:
+		others += ration_acquire(wd.who[1].r, "other", "zz", 1, &d) == RATION_ADMITTED;
+		break;
+	case 1:
+		(void)world_acquire(&wd.who[1], "a", 1);
+		break;
+	case 2:
+		take_both(&wd.who[1]);
+		break;
+	case 3:
+		world_pass(10 * S);
+		(void)world_acquire(&wd.who[1], "a", 1);
+		break;
+	default:
+		break;
+	}
+}
+
+static uint64_t
+used_of_other(void)
+{
+	struct row row;
+
+	assert_true(audit_row(&wd.f, "other", "zz", 2, &row));
+	return row.rates[0].used;
+}
+
+static void
+each_step_of_both(const struct rate *r, uint64_t cost, uint64_t before)
+{
+	for (at.variant = 0; at.variant < 5; at.variant++)
+		for (unsigned killed = 0; killed < 2; killed++) {
+			bool done = false;
+
+			at.fate = killed ? "killed" : "resumed";
+			undone = at.variant == 3 ? cost : 0;
+			for (at.k1 = 0; !done; at.k1++) {
+				uint64_t least, used;
+
+				world_restore();
+				task_start(&victim, DO_ALL, &wd.who[0], "a", cost);
+				done = task_run(&victim, at.k1);
+				meddle(at.variant);
+				fate_of(&victim, killed);
+				used = used_of_other();
+				least = before + others + (victim.verdict == RATION_ADMITTED);
+				CHECK(used >= least && used <= least + (killed && !victim.done),
+				    "%" PRIu64 " used of the other limit, %" PRIu64 " acked", used,
+				    least);
+				check_end(r, at.variant != 3);
+			}
+			assert_true(at.k1 > 20);
+		}
+	undone = 0;
+}
+
+static void
+test_both(void **state)
+{
+	static const unsigned which[] = { PER_MIN, TWO };
+	char text[512];
+
+	(void)state;
+	at.scene = "two limits";
+	for (unsigned i = 0; i < 2; i++)
+		for (unsigned there = 0; there < 3; there++) {
+			const struct rate *r = &rates[which[i]];
+			const char *yaml[] = { policy(text, sizeof(text), r, ""), NULL };
+
+			at.rate = r->text;
+			at.k2 = -1;
+			world_open(4, yaml, there == 2);
+			others = 0;
+			/* So often that the victim knows keys, slots and sub-windows. */
+			take_both(&wd.who[0]);
+			take_both(&wd.who[0]);
+			if (there > 0)
+				take_both(&wd.who[0]);
+			world_save();
+			each_step_of_both(r, 1 + there % 2 * 2, others);
+			world_close();
+		}
+}
+
 /*
  * The victim's charge starts from a word that was sealed 16 sub-windows ago: closing the
  * ring must change that word too.
@@ -1106,6 +1212,7 @@ main(void)
 		cmocka_unit_test_setup(test_change, setup),
 		cmocka_unit_test_setup(test_change_pairs, setup),
 		cmocka_unit_test_setup(test_policy_rewritten, setup),
+		cmocka_unit_test_setup(test_both, setup),
 		cmocka_unit_test_setup(test_change_wrapped, setup),
 		cmocka_unit_test_setup(test_reset, setup),
 		cmocka_unit_test_setup(test_sweeper, setup),
