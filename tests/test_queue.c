@@ -482,6 +482,7 @@ static void
 test_answers(void **state)
 {
 	const struct timespec past = { 0, 0 }, wrong = { 0, -1 };
+	struct timespec soon;
 	ration_decision_t d = RATION_DECISION_INIT, small = { .size = 8 };
 	ration_booking_t b = { .size = sizeof(b) }, bad = { .size = 3 };
 	char long_key[300] = "";
@@ -506,6 +507,11 @@ test_answers(void **state)
 	assert_int_equal(ration_book(f.r, "m", "k", 1, 1, 0, &b, &d), RATION_DENIED);
 	assert_int_equal(d.verdict, RATION_DENIED);
 	assert_true(b.at_ns > now_ns() + 900 * MS && b.at_ns < now_ns() + 1200 * MS);
+	/* The retry would be after the deadline: at once, also at the end of a queue. */
+	soon.tv_sec = (time_t)(now_ns() / SECOND);
+	soon.tv_nsec = (long)(now_ns() % SECOND + 500 * MS);
+	assert_int_equal(ration_wait(f.r, "m", "k", 1, 1, 0, &soon, &d), RATION_DENIED);
+	assert_int_equal(d.retry_after, 2);
 	assert_int_equal(ration_cancel(f.r, &b), 0);
 	/* Errors. */
 	assert_int_equal(ration_wait(f.r, "none", "k", 1, 1, 0, NULL, &d), RATION_ENOLIMIT);

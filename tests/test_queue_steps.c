@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "atomics.h"
 #include "queue.h"
 #include "steps.h"
 
@@ -236,12 +237,48 @@ test_stopped_paced(void **state)
 	world_close();
 }
 
+/* Others take what is left after he has taken the pace: he puts it back. */
+static void
+test_pace_put_back(void **state)
+{
+	struct queue q;
+	struct row row;
+	uint64_t before;
+	unsigned undone = 0;
+	bool done = false;
+
+	(void)state;
+	begin(spread_policies, RATION_SPREAD);
+	assert_true(come(&crowd[0], 0));
+	atomic_fetch_add(&wd.f.now, 60 * MS);
+	assert_true(audit_row(&wd.f, "m", "a", 1, &row));
+	assert_true(queue_find(&wd.f.seg, row.slot, row.birth, &q));
+	before = word_load(&q.w[Q_PACE]);
+	keep();
+	for (long step = 0; !done; step++) {
+		restore();
+		task_start(&victim, DO_BOOK, &wd.who[3], "a", 1);
+		memset(&victim.booking, 0, sizeof(victim.booking));
+		victim.booking.size = sizeof(victim.booking);
+		victim.flags = flags;
+		done = task_run(&victim, step);
+		undone += word_load(&q.w[Q_PACE]) != before;
+		(void)world_drain("a", 100);
+		assert_true(task_run(&victim, -1));
+		if (victim.verdict == RATION_DENIED && word_load(&q.w[Q_PACE]) != before)
+			fail_msg("step %ld: a pace for nothing", step);
+	}
+	assert_true(undone > 5);
+	world_close();
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_stopped),
 		cmocka_unit_test(test_stopped_paced),
+		cmocka_unit_test(test_pace_put_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,6 +37,7 @@ static const char policy[] = "limits:\n"
 			     "  slow: 2/min\n"
 			     "  leases: 2 concurrent\n"
 			     "  strict: {rates: 2 concurrent, queue: strict}\n"
+			     "  fast: 1000/s burst 1\n"
 			     "  day: 3/day\n";
 
 /* What a waiter reports when it is over. */
@@ -632,6 +633,94 @@ test_strict_leases(void **state)
 	leases_of("strict");
 }
 
+/* ---- many at once ---- */
+
+#define CALLS 60
+
+/* Waits, waits for too short a time, books and comes back or does not. */
+static unsigned
+hustle(ration_t *r, uint64_t *random)
+{
+	unsigned went = 0;
+
+	for (unsigned i = 0; i < CALLS; i++) {
+		uint64_t dice = *random =
+		    *random * UINT64_C(6364136223846793005) + 1442695040888963407;
+		unsigned flags = dice >> 63 ? RATION_SPREAD : 0;
+		ration_booking_t b = { .size = sizeof(b) };
+		int64_t until = mono_ns() + (int64_t)(dice >> 40) % (4 * MS);
+		struct timespec soon = { until / 1000000000, until % 1000000000 };
+		int v = 0;
+
+		switch (dice >> 32 & 3) {
+		case 0:
+			v = ration_wait(r, "fast", "k", 1, 1, flags, &soon, NULL);
+			break;
+		case 1:
+			for (unsigned k = 0; k < 20 && v == RATION_DENIED; k++)
+				v = ration_book(r, "fast", "k", 1, 1, flags, &b, NULL);
+			if (v == RATION_DENIED)
+				v = ration_cancel(r, &b);
+			break;
+		default:
+			v = ration_wait(r, "fast", "k", 1, 1, flags, NULL, NULL);
+			if (v != RATION_ADMITTED)
+				_exit(2);
+		}
+		if (v < 0)
+			_exit(3);
+		went += v == RATION_ADMITTED;
+	}
+	return went;
+}
+
+static void
+test_hustle(void **state)
+{
+	uint64_t went = 0, before;
+	int64_t from = mono_ns();
+	unsigned dead = 0;
+
+	(void)state;
+	before = atomic_load(&t.seg.head->scribbles);
+	for (unsigned i = 0; i < 12; i++) {
+		t.pids[i] = fork();
+		assert_true(t.pids[i] >= 0);
+		if (t.pids[i] == 0) {
+			uint64_t random = (uint64_t)mono_ns() * (i + 1);
+			struct report rep = { .who = i };
+			ration_t *r;
+
+			(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+			if (ration_open_dir(t.s->dir, NULL, 0, &r) != 0)
+				_exit(1);
+			rep.used = hustle(r, &random);
+			_exit(write(t.pipe[1], &rep, sizeof(rep)) == sizeof(rep) ? 0 : 1);
+		}
+	}
+	/* One of four is killed, wherever it is. */
+	for (unsigned i = 0; i < 12; i += 4) {
+		pause_ms(20);
+		assert_int_equal(kill(t.pids[i], SIGKILL), 0);
+		dead++;
+	}
+	for (unsigned i = 0; i < 12; i++) {
+		int status;
+
+		assert_int_equal(waitpid(t.pids[i], &status, 0), t.pids[i]);
+		t.pids[i] = 0;
+		if (i % 4 != 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
+			fail_msg("worker %u: status %x", i, status);
+	}
+	for (unsigned i = 0; i < 12 - dead; i++)
+		went += next_report().used;
+	print_message("  %" PRIu64 " went in %" PRId64 " ms, %" PRIu64 " were passed over\n", went,
+	    (mono_ns() - from) / MS, passed_over());
+	assert_true(went >= (12 - dead) * CALLS / 4);
+	assert_true((int64_t)went <= (mono_ns() - from) / MS + 1);
+	assert_int_equal(atomic_load(&t.seg.head->scribbles), before);
+}
+
 /* ---- the clock ---- */
 
 static void
@@ -749,6 +838,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_reset, begin, end),
 		cmocka_unit_test_setup_teardown(test_leases, begin, end),
 		cmocka_unit_test_setup_teardown(test_strict_leases, begin, end),
+		cmocka_unit_test_setup_teardown(test_hustle, begin, end),
 		cmocka_unit_test_setup_teardown(test_clock_moved, begin, end),
 		cmocka_unit_test_setup_teardown(test_idle, begin, end),
 		cmocka_unit_test_setup_teardown(test_deadline, begin, end),
