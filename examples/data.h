@@ -14,7 +14,8 @@
  *	    cost        units that the request costs (what they are of is the policy's to say):
  *	                "bytes" of its body; "tokens FIELD": those of a text in it, a token being 4
  *	                bytes here; "number FIELD"; default 1.  -> :cost
- *	    settle      the same, known only when the work is done; then `cost` was an estimate
+ *	    estimate    units if the request does not say, instead of 1
+ *	    settle      as cost, when the work is done: then it is known, and cost was an estimate
  *	    value       an entitlement of the policy to look up -> :value
  *	    cache       likewise, for the header Cache-Control
  *	    begins      "session": one (:id) that keeps the lease which the route took

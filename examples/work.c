@@ -18,8 +18,8 @@
 uint64_t
 amount(struct request *rq, const char *what)
 {
+	json_int_t n, otherwise = json_integer_value(json_object_get(rq->endpoint, "estimate"));
 	const json_t *field;
-	json_int_t n;
 
 	if (!what)
 		return 1;
@@ -28,6 +28,8 @@ amount(struct request *rq, const char *what)
 	field = json_object_get(rq->input, what + 7);
 	n = strncmp(what, "tokens ", 7) == 0 ? (json_int_t)(json_string_length(field) + 3) / 4
 					     : json_integer_value(field);
+	if (n <= 0)
+		n = otherwise;
 	return n > 0 ? (uint64_t)n : 1;
 }
 
@@ -168,7 +170,11 @@ work(struct request *rq)
 	return status ? (int)json_integer_value(status) : 200;
 }
 
-/* ---- An answer that goes on ---- */
+/*
+ * ---- An answer that goes on ----
+ * It stands for a WebSocket, whose handshake is left out here: what matters is that the lease lives
+ * as long as the connection, and not a moment longer if this process is killed.
+ */
 
 struct stream {
 	ration_t *ration;

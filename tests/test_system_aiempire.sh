@@ -168,6 +168,8 @@ llm ae_7 1000 30
 is 'llm: reserved and used are told' "$body" '{"text":"Your appointment is on Monday.","reserved_tokens":1000,"used_tokens":30}'
 is 'llm: the difference was given back' "$(used llm.tokens clinic:7)" 30
 is 'llm: the request counts as one POST' "$(used api.post clinic:7)" 1
+call POST /v1/llm ae_8 -d '{"prompt":"hello"}'
+is 'llm: what does not say how much reserves a thousand' "$(jq -c '[.reserved_tokens, .used_tokens]' <<<"$body") $(used llm.tokens clinic:8)" '[1000,2] 2'
 llm ae_7 10 200
 is 'llm: more than the estimate is charged too' "$(used llm.tokens clinic:7)" 230
 take llm.tokens clinic:7 $((2500000 - 230 - 99))
