@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lease.h"
 #include "queue.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -28,10 +29,12 @@ static const char policy[] = "limits:\n"
 			     "  month: 1M/month\n"
 			     "  bucket: 2/s burst 4\n"
 			     "  open: unlimited\n"
+			     "  lease: 5 concurrent\n"
+			     "  chunks: 100 concurrent\n"
 			     "  strict: {rates: 3/s, queue: strict}\n"
 			     "  watch: {rates: 1/min, mode: observe, when_full: admit}\n";
 static const char *const limits[] = { "slide", "both", "fixed", "day", "month", "bucket", "open",
-	"watch", "strict" };
+	"watch", "strict", "lease", "chunks" };
 /* One that lies in a slot, one that needs an extension, and neighbours of both. */
 static const char *const keys[] = { "a", "b", "c", "d",
 	"a key that is longer than the thirty-two bytes of a slot", "e", "f",
@@ -74,7 +77,7 @@ plausible(struct input *in)
 	uint64_t tick = tick_of(atomic_load(&fixture.now)) + take(in, 1) * 16 - 2048;
 
 	tick &= TICK_MASK;
-	switch (kind % 6) {
+	switch (kind % 8) {
 	case 0:
 		return NARROW_TAG(kind >> 4, tick) | (kind & 8 ? NARROW_SEAL : 0) | units;
 	case 1:
@@ -85,6 +88,10 @@ plausible(struct input *in)
 		return TAT_WORD(atomic_load(&fixture.now) * 16 + (units << 24));
 	case 4:
 		return TATX_WORD(atomic_load(&fixture.now) * 16 + (units << 24));
+	case 5:
+		return HELD_WORD(units, kind, tick);
+	case 6:
+		return CHUNKS_WORD(units & 0xfff, kind >> 4 & 3, kind >> 6 & 1, tick);
 	default:
 		return BLANK(units, tick);
 	}
@@ -187,6 +194,52 @@ scribble_queue(struct input *in)
 	queue_wake_all(&fixture.seg);
 }
 
+/* Leases, and what rationd does about them. */
+static void
+leases(struct input *in)
+{
+	static ration_lease_t kept[4];
+	ration_claim_t c = claim(in);
+	ration_decision_t d = RATION_DECISION_INIT;
+	uint64_t what = take(in, 1), ttl_ms = take(in, 2);
+	ration_lease_t *l = &kept[what / 8 % 4];
+	struct policy_ref p;
+	int r = 0;
+
+	switch (what % 8) {
+	case 0:
+		r = ration_lease_named(
+		    fixture.r, c.limit, c.key, c.key_len, "n", ttl_ms % 2, l, &d);
+		break;
+	case 1:
+		r = ration_release(fixture.r, l);
+		break;
+	case 2:
+		r = ration_renew(fixture.r, l, ttl_ms);
+		break;
+	case 3:
+		r = ration_release_named(fixture.r, c.limit, c.key, c.key_len, "n", ttl_ms % 2);
+		break;
+	case 4: /* one that somebody made up */
+		*l = (ration_lease_t) { sizeof(*l), (uint32_t)take(in, 1), (uint32_t)take(in, 1),
+			(uint32_t)take(in, 4), take(in, 8), fixture.seg.head->id };
+		break;
+	case 5:
+		lease_unmark(&fixture.seg, ttl_ms % SLOTS);
+		lease_waited(&fixture.seg, ttl_ms % SLOTS, take(in, 4), atomic_load(&fixture.now));
+		break;
+	case 6:
+		if (policy_current(fixture.seg.policy, &p))
+			r = lease_keep(&fixture.seg, &p, (uint32_t)(ttl_ms % 12), c.key, c.key_len,
+			    ttl_ms, atomic_load(&fixture.now));
+		need(r <= (int)RATION_R_FULL, "lease_keep", r);
+		return;
+	default:
+		r = ration_lease(fixture.r, c.limit, c.key, c.key_len, ttl_ms, l, &d);
+	}
+	need(r <= RATION_ADMITTED && r >= RATION_ERATE, "answer", r);
+}
+
 /* What the daemon and the dashboard do with it. */
 static void
 others(struct input *in)
@@ -217,7 +270,7 @@ step(struct input *in, ration_decision_t *last)
 	word_t *all = (word_t *)(void *)fixture.seg.head;
 	uint64_t at;
 
-	switch (op % 10) {
+	switch (op % 11) {
 	case 0: /* any word anywhere behind what attach has checked */
 		at = first + take(in, 2) % (words - first);
 		atomic_store(&all[at], take(in, 8));
@@ -251,6 +304,9 @@ step(struct input *in, ration_decision_t *last)
 	case 6:
 		atomic_fetch_add(&fixture.now, take(in, 2) << (op >> 3) % 32);
 		break;
+	case 9:
+		leases(in);
+		break;
 	default:
 		calls(in, last);
 	}
@@ -259,7 +315,13 @@ step(struct input *in, ration_decision_t *last)
 static void
 setup(void)
 {
+	ration_lease_t l;
+
 	fixture_open(&fixture, policy, SLOTS);
+	/* A holder as long as there is a lock file. */
+	if (ration_lease(fixture.r, "lease", "a", 1, 0, &l, NULL) != RATION_ADMITTED ||
+	    ration_release(fixture.r, &l) != 0)
+		errx(1, "ration_lease");
 	pristine = malloc(fixture.seg.bytes);
 	if (!pristine)
 		err(1, NULL);
