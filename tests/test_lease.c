@@ -795,6 +795,109 @@ test_recycled(void **state)
 	}
 }
 
+/* ---- against an exact model ---- */
+
+#define MODEL_MAX 64u
+
+struct model {
+	ration_lease_t l;
+	uint64_t from_ns, end_ns; /* it may have expired from the first on, and has at the second */
+	bool kept;
+};
+
+/* Leases that stand for certain, and those that may; the rest is forgotten. */
+static void
+model_count(struct model *m, unsigned *n, unsigned *least, unsigned *most)
+{
+	uint64_t now = atomic_load(&f.now);
+
+	*least = *most = 0;
+	for (unsigned i = *n; i-- > 0;) {
+		if (m[i].end_ns != 0 && m[i].end_ns <= now) {
+			m[i] = m[--*n];
+			continue;
+		}
+		*least += m[i].from_ns == 0 || m[i].from_ns > now;
+		(*most)++;
+	}
+}
+
+static void
+test_model(void **state)
+{
+	ration_t *handles[2] = { f.r, fixture_handle(&f) };
+	unsigned n = 0, limit = 20, least, most;
+	struct model m[MODEL_MAX];
+	uint64_t random;
+
+	(void)state;
+	random = test_seed();
+	set_limit(limit);
+	for (unsigned step = 0; step < 20000; step++) {
+		uint64_t dice = test_random(&random), ttl = dice >> 40 & 3 ? 0 : 1 + dice % 5000;
+		ration_t *r = handles[dice >> 8 & 1];
+		struct model *x = n > 0 ? &m[(dice >> 16) % n] : NULL;
+		bool kept = (dice >> 48 & 7) == 0;
+		ration_lease_t l;
+		int v;
+
+		model_count(m, &n, &least, &most);
+		x = n > 0 ? &m[(dice >> 16) % n] : NULL;
+		switch (dice % 16) {
+		case 0:
+			pass((dice >> 20) % (2 * S));
+			break;
+		case 1:
+			limit = 1 + (unsigned)((dice >> 20) % 40);
+			if (step % 8 == 0)
+				set_limit(limit);
+			else
+				limit = 0;
+			break;
+		case 2:
+			if (step % 16 == 0)
+				sweep(2);
+			break;
+		case 3:
+		case 4:
+		case 5:
+		case 6:
+		case 7:
+			if (x == NULL)
+				break;
+			v = ration_release(r, &x->l);
+			assert_true(v == 0 || (v == RATION_ESTALE && x->end_ns != 0));
+			*x = m[--n];
+			break;
+		default:
+			v = kept ? ration_lease_named(r, "s", "k", 1, "n", 1, &l, NULL)
+				 : ration_lease(r, "s", "k", 1, ttl, &l, NULL);
+			if (v == RATION_DENIED)
+				assert_true(most >= limit);
+			else
+				assert_int_equal(v, RATION_ADMITTED);
+			if (v != RATION_ADMITTED)
+				break;
+			assert_true(least < limit && n < MODEL_MAX);
+			m[n] = (struct model) { .l = l, .kept = kept };
+			if (!kept && ttl != 0) {
+				m[n].from_ns = atomic_load(&f.now) + ttl * 1000000;
+				m[n].end_ns = m[n].from_ns + ttl * 1000000 / 32 + TICK_NS;
+			}
+			n++;
+		}
+		if (limit == 0) { /* not changed after all */
+			ration_decision_t d = RATION_DECISION_INIT;
+
+			assert_true(ration_peek(f.r, "s", "k", 0, &d) >= 0);
+			limit = (unsigned)d.limit_units;
+		}
+		model_count(m, &n, &least, &most);
+		assert_in_range(used("s", "k"), least, most);
+	}
+	ration_close(handles[1]);
+}
+
 int
 main(void)
 {
@@ -822,6 +925,7 @@ main(void)
 		T(test_handles),
 		T(test_no_lock_file),
 		T(test_recycled),
+		T(test_model),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
