@@ -167,12 +167,23 @@ stopped_everywhere(const char *what, enum what op, const ration_booking_t *booki
 	restore();
 }
 
+/* Anew, on the same stack. */
+static void
+clear(struct task *t)
+{
+	char *stack = t->stack;
+
+	memset(t, 0, sizeof(*t));
+	t->stack = stack;
+}
+
 static void
 begin(const char *const *yaml, unsigned f)
 {
 	world_open(12, yaml, false);
-	memset(crowd, 0, sizeof(crowd));
-	memset(&victim, 0, sizeof(victim));
+	for (unsigned i = 0; i < CROWD; i++)
+		clear(&crowd[i]);
+	clear(&victim);
 	flags = f;
 }
 
