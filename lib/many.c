@@ -224,34 +224,56 @@ many_name(const ration_claim_t *cl, struct many_claim *c)
 	return true;
 }
 
+/* n claims (a constant), each known by a hint. */
+SHORT int
+all_short(const struct plain *p, const ration_claim_t *claims, unsigned n, ration_decision_t *d)
+{
+	struct many_claim c[3];
+
+	if (UNLIKELY(!many_name(&claims[0], &c[0]) || !many_name(&claims[1], &c[1]) ||
+		(n > 2 && !many_name(&claims[2], &c[2]))))
+		return LONG_WAY;
+	return many_short(p, c, n, d);
+}
+
+static int __attribute__((noinline)) all_any(ration_t *r, const struct segment *seg, uint64_t now,
+    const ration_claim_t *claims, unsigned n, ration_decision_t *d)
+{
+	struct plain p = plain_start(r, seg, now);
+	struct many_claim c[MANY_MAX];
+
+	for (unsigned i = 0; i < n; i++)
+		if (!many_name(&claims[i], &c[i]))
+			return LONG_WAY;
+	return many_any(&p, c, n, d);
+}
+
 /* RATION_ADMITTED or LONG_WAY; claims that are not in order go the long way too. */
 SHORT int
-all_short(ration_t *r, const ration_claim_t *claims, size_t n, ration_decision_t *d)
+all_try(ration_t *r, const ration_claim_t *claims, size_t n, ration_decision_t *d)
 {
-	struct many_claim c[MANY_MAX];
 	const struct segment *seg = handle_segment(r);
+	int verdict = LONG_WAY;
 	struct plain p;
+	uint64_t now;
 
 	if (UNLIKELY(seg == NULL))
 		return LONG_WAY;
-	p = plain_start(r, seg, clock_coarse(&r->clock, seg->policy));
-	if (LIKELY(n == 3)) {
-		struct many_claim a[3];
-		if (LIKELY(many_name(&claims[0], &a[0]) && many_name(&claims[1], &a[1]) &&
-			many_name(&claims[2], &a[2]) && many_short(&p, a, 3, d) == RATION_ADMITTED))
-			return RATION_ADMITTED;
-	}
-	for (size_t i = 0; i < n; i++)
-		if (!many_name(&claims[i], &c[i]))
-			return LONG_WAY;
-	return many_any(&p, c, (unsigned)n, d);
+	now = clock_coarse(&r->clock, seg->policy);
+	p = plain_start(r, seg, now);
+	if (n == 3)
+		verdict = all_short(&p, claims, 3, d);
+	else if (n == 2)
+		verdict = all_short(&p, claims, 2, d);
+	return LIKELY(verdict == RATION_ADMITTED) ? verdict
+						  : all_any(r, seg, now, claims, (unsigned)n, d);
 }
 
 int
 ration_acquire_all(ration_t *r, const ration_claim_t *claims, size_t n, ration_decision_t *d)
 {
 	if (LIKELY(r != NULL && claims != NULL && n >= 2 && n <= MANY_MAX && d != NULL &&
-		d->size == sizeof(*d) && all_short(r, claims, n, d) == RATION_ADMITTED))
+		d->size == sizeof(*d) && all_try(r, claims, n, d) == RATION_ADMITTED))
 		return RATION_ADMITTED;
 	return call_decide(r, claims, n, true, d);
 }

@@ -186,7 +186,10 @@ many_look(const struct plain *p, const struct many_claim *c, unsigned i, struct 
 	seen->r = r;
 	seen->reset = st.sub.reset;
 	seen->left = units - used;
-	store_pair(rc, WHERE(st.tag, CONV_COUNT(st.conv), i, st.sub.epoch % RING_WORDS) | c->fixed,
+	/* WHERE(), the conversion's number moved at once. */
+	store_pair(rc,
+	    st.tag | (st.conv >> 8 & 0xff000) | (uint64_t)i << 8 | (st.sub.epoch << 4 & 0xf0) | 1 |
+		c->fixed,
 	    two32(c->slot, STATE_BIRTH(c->state)));
 	rc->units = c->cost;
 	return true;
