@@ -88,7 +88,7 @@ path_last(const unsigned char *path, size_t len)
 SHORT struct known_route *
 known_place(struct ration *h, const char *method, const unsigned char *path, size_t len)
 {
-	uint64_t sum = (unsigned char)method[0] << 8 | (unsigned char)method[1];
+	uint64_t sum = (uint64_t)(unsigned char)method[0] << 8 | (unsigned char)method[1];
 
 	for (size_t i = 0; i + 8 < len; i += 8)
 		sum = rotl64(sum, 11) ^ load64(path + i);

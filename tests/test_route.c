@@ -303,6 +303,7 @@ static const char requests[] =
     "  \"GET /tight\": [other, tight]\n"
     "  \"GET /llm\": [{limit: tokens}, {limit: other, cost: 3}]\n"
     "  \"GET /net\": [net, other]\n"
+    "  \"GET /raw\": {limit: per-ip, key: account}\n"
     "  \"GET /one\": other\n"
     "  \"GET /addresses\": {limit: other, key: {attribute: ip, address: true}}\n"
     "  \"GET /same\": [other, {limit: other, key: account}]\n"
@@ -450,10 +451,17 @@ test_addresses(void **state)
 	 * known to the handle.
 	 */
 	for (unsigned i = 0; i < 3; i++) {
+		const ration_attr_t raw = ATTR("account", "203.0.113.009");
+
+		assert_int_equal(ration_route(f.r, "GET", "/raw", &raw, 1, 1, &d), RATION_ADMITTED);
 		assert_int_equal(
 		    ration_acquire(f.r, "per-ip", "203.0.113.009", 1, &d), RATION_ADMITTED);
 		assert_int_equal(
 		    route(&f, "GET /boletos", "k", "203.0.113.009", 1, &d), RATION_EADDRESS);
+		assert_int_equal(
+		    route(&f, "POST /boletos/7/pay", "k", "203.0.113.9", 1, &d), RATION_ADMITTED);
+		assert_int_equal(
+		    route(&f, "POST /boletos/7/pay", "k", "203.0.113.009", 1, &d), RATION_EADDRESS);
 		assert_int_equal(
 		    route(&f, "GET /boletos", "k", "2001:db8:1:2::/64", 1, &d), RATION_EADDRESS);
 	}
@@ -677,6 +685,46 @@ test_short(void **state)
 	fixture_close(&f);
 }
 
+static void
+swap_slots(_Atomic uint64_t *a, _Atomic uint64_t *b)
+{
+	uint64_t x = atomic_load(a), y = atomic_load(b);
+
+	atomic_store(a, (x & ~(uint64_t)UINT32_MAX) | (y & UINT32_MAX));
+	atomic_store(b, (y & ~(uint64_t)UINT32_MAX) | (x & UINT32_MAX));
+}
+
+/* A hint is a guess: two show each other's slot, of the same key and another limit too. */
+static void
+test_wrong_hints(void **state)
+{
+	ration_decision_t d = RATION_DECISION_INIT;
+	struct fixture f;
+
+	(void)state;
+	fixture_open(&f, requests, 0);
+	for (unsigned i = 0; i < 12; i++) {
+		_Atomic uint64_t *hints[3];
+		unsigned n = 0;
+
+		assert_int_equal(
+		    route(&f, "POST /boletos/7/pay", "k", "203.0.113.9", 1, &d), RATION_ADMITTED);
+		assert_int_equal(d.limit_units, 200);
+		assert_int_equal(d.claim, 2);
+		if (i < 2)
+			continue;
+		for (unsigned k = 0; k < HINTS; k++)
+			if (atomic_load(&f.r->hints[k].place) != 0 && n < 3)
+				hints[n++] = &f.r->hints[k].place;
+		assert_int_equal(n, 3);
+		swap_slots(hints[i % 3], hints[(i + 1) % 3]);
+	}
+	assert_int_equal(used(&f, "other", "k"), 12);
+	assert_int_equal(used(&f, "pay", "k"), 12);
+	assert_int_equal(used(&f, "per-ip", "203.0.113.9"), 12);
+	fixture_close(&f);
+}
+
 /* ---- crowds ---- */
 
 #define WORKERS 4u
@@ -833,6 +881,7 @@ main(void)
 		cmocka_unit_test(test_all_or_nothing),
 		cmocka_unit_test(test_twins),
 		cmocka_unit_test(test_short),
+		cmocka_unit_test(test_wrong_hints),
 		cmocka_unit_test(test_processes),
 		cmocka_unit_test(test_threads),
 	};
