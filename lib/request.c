@@ -210,6 +210,32 @@ request_claim(const struct known_claim *k, const ration_attr_t *attrs, size_t na
 	return LIKELY(plain_cost(c->cost));
 }
 
+/* Is an address its own key, whatever prefix IPv6 addresses are cut to? */
+static bool
+is_own_key(const void *address, size_t address_len, const char *key, size_t len)
+{
+	return len == address_len && memcmp(address, key, len) == 0 &&
+	    memchr(key, ':', len) == NULL;
+}
+
+/*
+ * The route is known, but not where all of its keys are, or another was faster.  OVER: the short
+ * way has nothing more to say.
+ */
+static int __attribute__((noinline)) request_far(ration_t *r, const struct segment *seg,
+    uint64_t now, const struct many_claim *c, unsigned n, ration_decision_t *d)
+{
+	struct plain p = plain_start(r, seg, now);
+	char text[ADDRESS_KEY_MAX];
+
+	for (unsigned i = 0; i < n; i++)
+		if (c[i].checked != 0 &&
+		    !is_own_key(
+			c[i].key, c[i].len, text, address_key(c[i].key, c[i].len, 32, 128, text)))
+			return LONG_WAY;
+	return many_any(&p, c, n, d) == RATION_ADMITTED ? RATION_ADMITTED : OVER;
+}
+
 /* n claims (a constant) in order, each known by a hint. */
 SHORT int
 request_short(const struct plain *p, const ration_attr_t *attrs, size_t nattrs, uint64_t cost,
@@ -221,14 +247,12 @@ request_short(const struct plain *p, const ration_attr_t *attrs, size_t nattrs, 
 		(n > 1 && !request_claim(&k[1], attrs, nattrs, cost, &c[1])) ||
 		(n > 2 && !request_claim(&k[2], attrs, nattrs, cost, &c[2]))))
 		return LONG_WAY;
-	return many_short(p, c, n, d);
-}
+	if (UNLIKELY(many_short(p, c, n, d) != RATION_ADMITTED)) {
+		const struct many_claim far[3] = { c[0], c[n > 1], c[n > 2 ? 2 : 0] };
 
-/* Is an address its own key, whatever prefix IPv6 addresses are cut to? */
-static bool
-is_own_key(const ration_attr_t *a, const char *key, size_t len)
-{
-	return len == a->len && memcmp(a->value, key, len) == 0 && memchr(key, ':', len) == NULL;
+		return request_far(p->h, p->seg, p->now, far, n, d);
+	}
+	return RATION_ADMITTED;
 }
 
 /* The same for any claims: attributes that are missing, addresses that are cut, keys far away. */
@@ -259,7 +283,7 @@ request_any(const struct plain *p, const struct policy_ref *ref, const struct re
 			c[k].key = (const unsigned char *)texts[k];
 			c[k].len =
 			    address_key(a->value, a->len, rc[i].prefix4, rc[i].prefix6, texts[k]);
-			if (is_own_key(a, texts[k], c[k].len))
+			if (is_own_key(a->value, a->len, texts[k], c[k].len))
 				c[k].checked = HINT_CHECKED;
 		}
 		c[k].name = NULL;
@@ -387,7 +411,7 @@ request_try(ration_t *r, const struct segment *seg, uint64_t now, const char *me
 
 /* Everything that ration_route() can be asked. */
 static int __attribute__((noinline))
-request_every(ration_t *r, const struct request *q, ration_decision_t *d)
+request_every(ration_t *r, const struct request *q, ration_decision_t *d, bool search)
 {
 	const struct segment *seg;
 	int result = request_check(r, q, d);
@@ -395,7 +419,7 @@ request_every(ration_t *r, const struct request *q, ration_decision_t *d)
 	if (result != 0)
 		return result;
 	seg = handle_segment(r);
-	if (seg != NULL && d != NULL &&
+	if (seg != NULL && d != NULL && search &&
 	    request_search(r, seg, clock_coarse(&r->clock, seg->policy), q, d) == RATION_ADMITTED)
 		return RATION_ADMITTED;
 	return request_decide(r, q, true, d);
@@ -406,14 +430,17 @@ ration_route(ration_t *r, const char *method, const char *path, const ration_att
     size_t n, uint64_t cost, ration_decision_t *d)
 {
 	const struct segment *seg;
+	int verdict = LONG_WAY;
 
 	if (LIKELY(r != NULL && method != NULL && path != NULL && attrs != NULL &&
 		n <= RATION_ATTRS_MAX && d != NULL && d->size == sizeof(*d) &&
-		(seg = handle_segment(r)) != NULL) &&
-	    LIKELY(request_try(r, seg, clock_coarse(&r->clock, seg->policy), method, path, attrs, n,
-		       cost, d) == RATION_ADMITTED))
-		return RATION_ADMITTED;
-	return request_every(r, &(const struct request) { method, path, attrs, n, cost }, d);
+		(seg = handle_segment(r)) != NULL))
+		verdict = request_try(
+		    r, seg, clock_coarse(&r->clock, seg->policy), method, path, attrs, n, cost, d);
+	if (LIKELY(verdict == RATION_ADMITTED))
+		return verdict;
+	return request_every(
+	    r, &(const struct request) { method, path, attrs, n, cost }, d, verdict != OVER);
 }
 
 int
