@@ -124,34 +124,7 @@ take_leases(struct builder *b)
 	return ok;
 }
 
-/* ---- keys, matrix, overrides ---- */
-
-static void
-build_keys(struct builder *b)
-{
-	const struct config *c = b->c;
-
-	b->nkeys = c->nkeys + b->livekeys.n;
-	b->keys = arena_alloc(&b->arena, (b->nkeys + 1) * sizeof(*b->keys));
-	for (uint32_t i = 0; i < b->nkeys; i++) {
-		const struct map_entry *e =
-		    i < c->nkeys ? &c->keymap.entries[i] : &b->livekeys.entries[i - c->nkeys];
-
-		b->keys[i].bytes = e->bytes;
-		b->keys[i].len = e->len;
-		if (i < c->nkeys) {
-			b->keys[i].plan = c->keys[i].plan;
-			b->keys[i].env = c->keys[i].env;
-			b->keys[i].exempt = c->keys[i].exempt;
-		}
-	}
-	for (uint32_t i = 0; i < b->npatches; i++) {
-		if (b->patches[i].kind == CHANGE_PLAN)
-			b->keys[b->patches[i].key].plan = b->patches[i].plan;
-		else if (b->patches[i].kind == CHANGE_ENV)
-			b->keys[b->patches[i].key].env = b->patches[i].env;
-	}
-}
+/* ---- the matrix ---- */
 
 static void
 build_matrix(struct builder *b)
@@ -166,37 +139,14 @@ build_matrix(struct builder *b)
 		uint32_t gone = b->limit_of[id] == NOBODY ? build_gone(b, id) : 0;
 
 		for (uint16_t plan = 0; plan <= c->nplans; plan++)
-			for (uint16_t env = 0; env <= c->nenvs; env++)
+			for (uint16_t env = 0; env <= c->nenvs; env++) {
+				struct asker who = { .plan = plan == 0 ? c->default_plan : plan,
+					.env = env == 0 ? c->default_env : env };
+
 				*out++ = b->limit_of[id] == NOBODY
 				    ? gone
-				    : build_ruleset(b, b->limit_of[id],
-					  plan == 0 ? c->default_plan : plan,
-					  env == 0 ? c->default_env : env, NULL, 0);
-	}
-}
-
-static void
-build_overrides(struct builder *b)
-{
-	uint32_t i = 0;
-
-	b->overrides = arena_alloc(&b->arena, (b->nby_key + 1) * sizeof(*b->overrides));
-	while (i < b->nby_key) {
-		const struct patch *p = &b->patches[b->by_key[i]];
-		struct build_key *k = &b->keys[p->key];
-		uint32_t n = 1;
-
-		while (i + n < b->nby_key && b->patches[b->by_key[i + n]].key == p->key &&
-		    b->patches[b->by_key[i + n]].limit == p->limit)
-			n++;
-		if (k->noverrides == 0)
-			k->first_override = b->noverrides;
-		k->noverrides++;
-		b->overrides[b->noverrides++] = (struct override_def) { .limit = b->id_of[p->limit],
-			.ruleset =
-			    build_ruleset(b, p->limit, k->plan != 0 ? k->plan : b->c->default_plan,
-				k->env != 0 ? k->env : b->c->default_env, b->by_key + i, n) };
-		i += n;
+				    : build_ruleset(b, b->limit_of[id], &who);
+			}
 	}
 }
 
@@ -375,30 +325,6 @@ write_zones(struct builder *b, const struct policy_area *a, char *area)
 }
 
 static void
-write_keys(const struct builder *b, const struct policy_area *a, char *area)
-{
-	struct key_def *keys = (struct key_def *)(void *)(area + a->keys);
-	uint32_t *tab = (uint32_t *)(void *)(area + a->keytab);
-	uint32_t at = (uint32_t)b->strings_len;
-
-	for (uint32_t i = 0; i < b->nkeys; i++) {
-		const struct build_key *k = &b->keys[i];
-
-		keys[i] = (struct key_def) { .hash = policy_hash(k->bytes, k->len),
-			.key = at,
-			.len = (uint16_t)k->len,
-			.plan = k->plan,
-			.env = (uint8_t)k->env,
-			.flags = k->exempt ? KEY_EXEMPT : 0,
-			.noverrides = k->noverrides,
-			.overrides = k->first_override };
-		memcpy(area + a->strings + at, k->bytes, k->len);
-		at += k->len + 1;
-		build_hash_put(tab, a->nkeytab, keys[i].hash, i);
-	}
-}
-
-static void
 write_area(struct builder *b, const struct policy_area *head, char *area, uint32_t version)
 {
 	memset(area, 0, head->bytes);
@@ -408,7 +334,8 @@ write_area(struct builder *b, const struct policy_area *head, char *area, uint32
 		memcpy(area + head->rulesets, b->rulesets, b->nrulesets * sizeof(*b->rulesets));
 	memcpy(area + head->matrix, b->matrix,
 	    (size_t)b->nids * (head->nplans + 1) * (head->nenvs + 1) * sizeof(*b->matrix));
-	memcpy(area + head->overrides, b->overrides, b->noverrides * sizeof(*b->overrides));
+	if (b->noverrides > 0)
+		memcpy(area + head->overrides, b->overrides, b->noverrides * sizeof(*b->overrides));
 	memcpy(area + head->strings, b->strings, b->strings_len);
 	write_limits(b, head, area);
 	write_names(b, head, area);
@@ -449,6 +376,9 @@ builder_free(struct builder *b)
 	map_free(&b->stringmap);
 	map_free(&b->rulesetmap);
 	map_free(&b->livekeys);
+	map_free(&b->zonedmap);
+	free(b->zoned);
+	free(b->overrides);
 	free(b->strings);
 	free(b->string_off);
 	free(b->rulesets);

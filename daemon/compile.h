@@ -2,8 +2,9 @@
  * compile.h - what the steps of a compilation share.
  *
  * changes.c puts the live changes beside the files' overrides (patches) and checks them;
- * effective.c works out what a key gets of a limit, as rulesets; compile_routes.c sorts the
- * routes; compile.c lays all of it out in an area.
+ * effective.c works out what a key gets of a limit, as rulesets; compile_keys.c does so for
+ * the keys that the policy names; compile_routes.c sorts the routes; compile.c lays all of it
+ * out in an area.
  */
 #ifndef RATIOND_COMPILE_H
 #define RATIOND_COMPILE_H
@@ -15,9 +16,25 @@ struct build_key {
 	const void *bytes;
 	uint32_t len;
 	uint16_t plan, env;
+	uint16_t zone;        /* + 1; 0: those of the limits */
+	uint32_t zone_origin; /* string */
 	bool exempt;
 	uint32_t first_override;
 	uint16_t noverrides;
+};
+
+/* Overrides of all keys that have a timezone and nothing else of their own. */
+struct zoned {
+	uint32_t first;
+	uint16_t n;
+};
+
+/* Who gets a ruleset of a limit. */
+struct asker {
+	uint16_t plan, env;
+	uint16_t zone;         /* as in build_key */
+	const uint32_t *keyed; /* the key's patches of the limit, newest first */
+	uint32_t n;
 };
 
 struct builder {
@@ -68,6 +85,9 @@ struct builder {
 	uint32_t *matrix;
 	struct override_def *overrides;
 	uint32_t noverrides, overrides_cap;
+	struct zoned *zoned; /* by index in zonedmap */
+	uint32_t zoned_cap;
+	struct map zonedmap;   /* plan, environment, zone */
 	bool told[LIMITS_MAX]; /* of a limit that does not fit */
 	uint32_t exempt;       /* first of the exempt rulesets, one a limit by id; 0: none */
 	uint32_t *route_order; /* leaves, as they will stand */
@@ -80,16 +100,20 @@ uint32_t build_string(struct builder *b, const char *text);
 /* Collect patches; false with mistakes when a change names what there is not. */
 bool build_patches(struct builder *b, const struct change *changes, size_t n);
 
-/*
- * Ruleset of a key on a plan and environment, `keyed` naming its patches of this limit
- * (n of them, newest first); times ahead chained by `next`.
- */
-uint32_t build_ruleset(struct builder *b, uint32_t limit, uint16_t plan, uint16_t env,
-    const uint32_t *keyed, uint32_t n);
+/* Ruleset of a limit; times ahead chained by `next`. */
+uint32_t build_ruleset(struct builder *b, uint32_t limit, const struct asker *who);
 /* Ruleset of a limit that is no longer in the policy. */
 uint32_t build_gone(struct builder *b, uint32_t id);
 /* A ruleset, each once. */
 uint32_t build_ruleset_add(struct builder *b, const struct ruleset *r);
+
+/* ---- compile_keys.c ---- */
+
+/* The keys, with the plans that live changes give them. */
+void build_keys(struct builder *b);
+/* When the matrix is there: what keys get other than by plan and environment. */
+void build_overrides(struct builder *b);
+void write_keys(const struct builder *b, const struct policy_area *a, char *area);
 
 /* ---- parts of an area ---- */
 

@@ -1,5 +1,5 @@
 /*
- * config_assign.c - the sections `assign` (keys on plans) and `overrides`.
+ * config_assign.c - the sections `assign` (keys on plans, in timezones) and `overrides`.
  *
  * An override says the same as a live change, so that what `ration diff
  * --as-policy` prints can be put into conf.d: rates for a key, for a plan or for a limit's
@@ -19,6 +19,7 @@ read_assignment(struct loader *l, const struct node *key)
 	const struct node *got[FIELDS_MAX];
 	struct key_model *k;
 	uint32_t index;
+	uint16_t zone;
 	char place[256];
 
 	if (!get_key(l, key, &index))
@@ -41,6 +42,10 @@ read_assignment(struct loader *l, const struct node *key)
 		get_plan(l, got[ASSIGN_plan]->next, &k->plan);
 	if (got[ASSIGN_environment] != NULL)
 		get_env(l, got[ASSIGN_environment]->next, &k->env);
+	if (got[ASSIGN_timezone] != NULL && get_zone(l, got[ASSIGN_timezone]->next, &zone)) {
+		k->zone = (uint16_t)(zone + 1);
+		k->zone_mark = got[ASSIGN_timezone]->mark;
+	}
 }
 
 void

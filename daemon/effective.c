@@ -1,6 +1,6 @@
 /*
  * effective.c - what a key gets of a limit: override, else plan x environment, else
- * the limit's default, times the share; and from when to when.
+ * the limit's default, times the share; in whose timezone; and from when to when.
  *
  * Everything that has an end is asked at one moment; the earliest end of what was
  * used is when the answer changes, and the question is put again for then.  So a chain
@@ -23,9 +23,16 @@ struct effective {
 	const char *value; /* of an entitlement; NULL: none */
 	uint8_t mode;
 	bool too_much; /* times the environment more than its counter holds */
+	bool zoned;    /* in the key's timezone */
 	int64_t until;
 	char origin[640];
 };
+
+static bool
+is_calendar(const struct rate_spec *r)
+{
+	return r->kind == RATION_DAY || r->kind == RATION_MONTH;
+}
 
 __attribute__((format(printf, 2, 3))) static void
 say(struct effective *e, const char *fmt, ...)
@@ -245,28 +252,44 @@ from_value(const struct builder *b, struct effective *e, uint32_t limit, uint16_
 	}
 }
 
+/*
+ * The key's timezone goes before the limit's: months are an account's, and all of its limits
+ * begin anew together.  Where it is said differs by key and is no part of the ruleset: keys share
+ * it.
+ */
 static void
-effective_at(const struct builder *b, struct effective *e, uint32_t limit, uint16_t plan,
-    uint16_t env, const uint32_t *keyed, uint32_t n, int64_t t)
+use_zone(const struct builder *b, struct effective *e, uint16_t zone)
 {
-	const struct patch *p = in_force(b, keyed, n, t);
+	for (unsigned i = 0; zone != 0 && i < e->rates.n; i++)
+		if (is_calendar(&e->rates.rate[i]))
+			e->zoned = true;
+	if (e->zoned)
+		say(e, ", timezone %s", b->c->zones[zone - 1]);
+}
+
+static void
+effective_at(const struct builder *b, struct effective *e, uint32_t limit, const struct asker *who,
+    int64_t t)
+{
+	const struct patch *p = in_force(b, who->keyed, who->n, t);
 
 	memset(e, 0, sizeof(*e));
 	e->until = POLICY_ENDLESS;
 	if (b->c->limits[limit].is_value) {
-		from_value(b, e, limit, plan, p, t);
+		from_value(b, e, limit, who->plan, p, t);
 		return;
 	}
 	if (p != NULL) {
 		use_patch(e, p);
 		say_patch(b, e, p, "override");
-	} else if (plan == 0 || !from_plan(b, e, limit, plan, env, t)) {
-		from_default(b, e, limit, plan, t);
+	} else if (who->plan == 0 || !from_plan(b, e, limit, who->plan, who->env, t)) {
+		from_default(b, e, limit, who->plan, t);
 	}
 	use_share(b, e, t);
 	use_mode(b, e, limit, t);
 	if (e->mode == MODE_OFF)
 		e->rates.n = 0;
+	use_zone(b, e, who->zone);
 }
 
 /* ---- into rulesets ---- */
@@ -285,10 +308,8 @@ by_window(const void *a, const void *b)
 static void
 rate_fill(struct rate_def *d, const struct rate_spec *r, uint16_t zone, const char *zone_name)
 {
-	bool calendar = r->kind == RATION_DAY || r->kind == RATION_MONTH;
-
 	d->kind = r->kind;
-	d->zone = calendar ? (uint8_t)zone : 0;
+	d->zone = is_calendar(r) ? (uint8_t)zone : 0;
 	d->units = r->kind == RATION_BUCKET ? r->burst : r->units;
 	d->window_ns = r->window_ns;
 	d->rate_units = r->units;
@@ -357,10 +378,11 @@ plain(const struct ruleset *r)
 }
 
 static uint32_t
-from_effective(struct builder *b, uint32_t limit, uint16_t plan, uint16_t env, struct effective *e,
-    uint32_t next)
+from_effective(
+    struct builder *b, uint32_t limit, const struct asker *who, struct effective *e, uint32_t next)
 {
 	const struct limit_model *m = &b->c->limits[limit];
+	uint16_t zone = e->zoned ? (uint16_t)(who->zone - 1) : m->zone;
 	struct ruleset r;
 
 	memset(&r, 0, sizeof(r));
@@ -371,11 +393,12 @@ from_effective(struct builder *b, uint32_t limit, uint16_t plan, uint16_t env, s
 	r.until = e->until;
 	r.next = e->until == POLICY_ENDLESS ? 0 : next;
 	r.origin = build_string(b, e->origin);
-	r.plan = plan;
-	r.env = env;
+	r.plan = who->plan;
+	r.env = who->env;
+	r.flags = e->zoned ? RULESET_ZONED : 0;
 	qsort(e->rates.rate, e->rates.n, sizeof(e->rates.rate[0]), by_window);
 	for (unsigned i = 0; i < e->rates.n; i++)
-		rate_fill(&r.rates[i], &e->rates.rate[i], m->zone, b->c->zones[m->zone]);
+		rate_fill(&r.rates[i], &e->rates.rate[i], zone, b->c->zones[zone]);
 	r.value = e->value != NULL ? build_string(b, e->value) : 0;
 	if (plain(&r) && (m->flags & (LIMIT_UNLISTED_REFUSE | LIMIT_STRICT)) == 0)
 		r.flags |= RULESET_PLAIN;
@@ -383,15 +406,14 @@ from_effective(struct builder *b, uint32_t limit, uint16_t plan, uint16_t env, s
 }
 
 uint32_t
-build_ruleset(struct builder *b, uint32_t limit, uint16_t plan, uint16_t env, const uint32_t *keyed,
-    uint32_t n)
+build_ruleset(struct builder *b, uint32_t limit, const struct asker *who)
 {
 	struct effective chain[CHAIN_MAX_LEN + 1];
 	int64_t t = b->now_s;
 	uint32_t len = 0, index = 0;
 
 	do {
-		effective_at(b, &chain[len], limit, plan, env, keyed, n, t);
+		effective_at(b, &chain[len], limit, who, t);
 		t = chain[len++].until;
 		/* The last link is what stays when everything has ended; until then rationd is
 		 * back. */
@@ -400,7 +422,7 @@ build_ruleset(struct builder *b, uint32_t limit, uint16_t plan, uint16_t env, co
 	} while (len <= CHAIN_MAX_LEN && t != POLICY_ENDLESS);
 	while (len > 0) {
 		len--;
-		index = from_effective(b, limit, plan, env, &chain[len], index);
+		index = from_effective(b, limit, who, &chain[len], index);
 	}
 	return index;
 }

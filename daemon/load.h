@@ -32,7 +32,7 @@
 #define FIELDS_KEY(X) X(attribute) X(address) X(ipv4) X(ipv6)
 #define FIELDS_EXEMPT(X) X(keys) X(addresses)
 #define FIELDS_CLAIM(X) X(limit) X(key) X(cost)
-#define FIELDS_ASSIGN(X) X(plan) X(environment)
+#define FIELDS_ASSIGN(X) X(plan) X(environment) X(timezone)
 #define FIELDS_OVERRIDE(X) \
 	X(key) X(limit) X(plan) X(environment) X(rates) X(value) X(mode) X(share) X(until) X(reason)
 /* These have names that no C name can be: identifier, name. */

@@ -126,8 +126,10 @@ struct env_model {
 /* A key that the files name; its bytes are in config.keymap at the same index. */
 struct key_model {
 	uint16_t plan, env; /* 0: none */
+	uint16_t zone;      /* of its days and months, + 1; 0: those of the limits */
 	bool exempt;
 	struct mark mark; /* in `assign`; line 0: not there */
+	struct mark zone_mark;
 };
 
 /*

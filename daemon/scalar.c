@@ -195,18 +195,19 @@ get_zone(struct loader *l, const struct node *n, uint16_t *zone)
 
 	if (!get_text(l, n, "a timezone such as Europe/Madrid"))
 		return false;
+	/* First, so that thousands of keys in one zone do not open its file each. */
+	for (uint32_t i = 0; i < c->nzones; i++) {
+		if (strcmp(c->zones[i], n->text) == 0) {
+			*zone = (uint16_t)i;
+			return true;
+		}
+	}
 	if (n->len > ZONE_NAME_MAX || !zone_known(n->text)) {
 		report_add(&l->r, n->mark,
 		    "found the timezone %s, expected one of the tz database, such "
 		    "as Europe/Madrid or UTC",
 		    shown_node(n));
 		return false;
-	}
-	for (uint32_t i = 0; i < c->nzones; i++) {
-		if (strcmp(c->zones[i], n->text) == 0) {
-			*zone = (uint16_t)i;
-			return true;
-		}
 	}
 	if (c->nzones == ZONES_MAX) {
 		report_add(

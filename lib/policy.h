@@ -99,6 +99,8 @@ static_assert(sizeof(struct rate_def) == 64, "one cache line");
 #define RULESET_PLAIN 1u
 /* Nothing is asked of this key, nor of the call that it is in. */
 #define RULESET_EXEMPT 2u
+/* Its days and months are those of the key's timezone. */
+#define RULESET_ZONED 4u
 
 struct ruleset {
 	uint32_t limit;  /* id */
@@ -237,7 +239,10 @@ struct zone_def {
 	uint64_t months; /* offset of nmonths int64_t */
 };
 
-/* A key that the policy names: plan, environment, overrides.  Not tied to a limit. */
+/*
+ * A key that the policy names: plan, environment, overrides.  Not tied to a limit.  A key with a
+ * timezone of its own has an override for each limit of days or months.
+ */
 struct key_def {
 	uint64_t hash; /* policy_key_hash() */
 	uint32_t key;  /* string */
@@ -246,8 +251,11 @@ struct key_def {
 	uint8_t env;   /* 0: none */
 	uint8_t flags; /* KEY_... */
 	uint16_t noverrides;
-	uint32_t overrides; /* index of the first */
+	uint32_t overrides;   /* index of the first; keys may share them */
+	uint32_t zone_origin; /* string: where its timezone is said; 0: it has none */
+	uint32_t reserved;
 };
+static_assert(sizeof(struct key_def) == 32, "fixed");
 
 #define KEY_EXEMPT 1u
 

@@ -38,7 +38,7 @@ load(struct fixture *f, const char *yaml)
 }
 
 static void
-publish(struct fixture *f, struct config *c)
+publish(struct fixture *f, struct config *c, const struct change *changes, size_t n)
 {
 	struct mistakes m = { 0 };
 	struct policy_ref p;
@@ -49,7 +49,7 @@ publish(struct fixture *f, struct config *c)
 	if (policy_current(f->seg.policy, &p))
 		previous = p.area;
 	area = policy_begin(f->seg.policy, &version);
-	if (config_compile(c, NULL, 0, previous, f->seg.cells, FIXTURE_UNIX, area,
+	if (config_compile(c, changes, n, previous, f->seg.cells, FIXTURE_UNIX, area,
 		f->seg.policy->area_bytes, version, &m) != 0) {
 		for (size_t i = 0; i < m.n; i++)
 			warnx("%s", m.text[i]);
@@ -61,9 +61,15 @@ publish(struct fixture *f, struct config *c)
 void
 fixture_policy(struct fixture *f, const char *yaml)
 {
+	fixture_changes(f, yaml, NULL, 0);
+}
+
+void
+fixture_changes(struct fixture *f, const char *yaml, const struct change *changes, size_t n)
+{
 	struct config *c = load(f, yaml);
 
-	publish(f, c);
+	publish(f, c, changes, n);
 	config_free(c);
 }
 
@@ -90,7 +96,7 @@ fixture_open(struct fixture *f, const char *yaml, uint64_t keys)
 		errx(1, "%s", error);
 	atomic_store(
 	    &f->seg.policy->real_offset_ns, FIXTURE_UNIX * 1000000000 - (int64_t)FIXTURE_START);
-	publish(f, c);
+	publish(f, c, NULL, 0);
 	config_free(c);
 	atomic_store(&f->now, FIXTURE_START);
 	f->r = fixture_handle(f);

@@ -26,8 +26,9 @@ struct fixture {
 
 /* Make one; keys 0: 1,024.  Exits loudly on failure. */
 void fixture_open(struct fixture *f, const char *yaml, uint64_t keys);
-/* Publish another policy. */
+/* Publish another policy; with n live changes over it. */
 void fixture_policy(struct fixture *f, const char *yaml);
+void fixture_changes(struct fixture *f, const char *yaml, const struct change *changes, size_t n);
 /* Another handle on it, with the same clock. */
 ration_t *fixture_handle(struct fixture *f);
 void fixture_close(struct fixture *f);

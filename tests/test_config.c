@@ -253,6 +253,18 @@ static const struct {
 	    "p.yaml:2:10: found \"a\\000b\", expected a key of 1 to 255 bytes, with \\ escapes as "
 	    "in "
 	    "strvis(3)" },
+	{ PLANS "assign: {k: {plan: a, timezone: Mexico_City}}\n",
+	    "p.yaml:2:33: found the timezone \"Mexico_City\", expected one of the tz database, "
+	    "such as Europe/Madrid or UTC" },
+	{ "assign: {k: {timezone: [UTC]}}\n",
+	    "p.yaml:1:24: found a list, expected a timezone such as Europe/Madrid" },
+	{ "assign: {k: {timezone: ../etc/passwd}}\n",
+	    "p.yaml:1:24: found the timezone \"../etc/passwd\", expected one of the tz database, "
+	    "such as Europe/Madrid or UTC" },
+	{ "assign: {k: {time_zone: UTC}}\n",
+	    "p.yaml:1:14: found \"time_zone\" in an assignment, expected plan, environment or "
+	    "timezone; did you "
+	    "mean timezone?" },
 	{ "overrides: {}\n", "p.yaml:1:12: found a mapping, expected a list of overrides" },
 	{ "overrides: [{key: k}]\n",
 	    "p.yaml:1:13: found fields that do not go together, expected rates, a value, a mode, a "
@@ -324,6 +336,7 @@ test_good(void **state)
 		PLANS "limits: {a: {values: [yes, custom]}}\n",
 		"limits: {a: 1/s}\nroutes: {'* /': a, GET /x/*: [a], GET /x/:id/: a}\n",
 		PLANS "environments: {s: 0.1}\nassign: {k: {environment: s}, 'a\\000b': a}\n",
+		"assign: {k: {timezone: America/Mexico_City}, l: {}}\n",
 		PLANS "overrides: [{key: k, plan: none}, {mode: off, until: 2099-01-01}]\n" };
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

@@ -18,6 +18,20 @@ copy(const struct policy_ref *p, uint32_t string, char *out, size_t size)
 	snprintf(out, size, "%s", policy_string(p, string, NULL));
 }
 
+void
+source_origin(const struct policy_ref *p, const struct ruleset *r, const void *key, size_t len,
+    char *out, size_t size)
+{
+	const char *origin = policy_string(p, r->origin, NULL);
+	struct key_def k;
+
+	if ((r->flags & RULESET_ZONED) != 0 && policy_key(p, policy_hash(key, len), key, len, &k) &&
+	    k.zone_origin != 0)
+		snprintf(out, size, "%s (%s)", origin, policy_string(p, k.zone_origin, NULL));
+	else
+		snprintf(out, size, "%s", origin);
+}
+
 /* The ruleset in force at `now`: an override may have ended since the version was made. */
 static bool
 ruleset_at(const struct policy_ref *p, int64_t index, int64_t now, struct ruleset *out)
@@ -52,7 +66,6 @@ read_ruleset(const struct policy_ref *p, const struct ruleset *r, struct source 
 	s->until = r->until;
 	s->exempt = (r->flags & RULESET_EXEMPT) != 0;
 	s->has_value = r->value != 0;
-	copy(p, r->origin, s->origin, sizeof(s->origin));
 	copy(p, r->value, s->value, sizeof(s->value));
 	snprintf(s->mode, sizeof(s->mode), "%s", r->mode < 3 ? modes[r->mode] : "?");
 	snprintf(s->plan, sizeof(s->plan), "%s", policy_plan_name(p, r->plan));
@@ -93,6 +106,7 @@ source_read(const struct policy_head *head, const char *limit, const void *key, 
 			continue;
 		read_limit(&p, &def, s);
 		read_ruleset(&p, &r, s);
+		source_origin(&p, &r, key, len, s->origin, sizeof(s->origin));
 		if (policy_intact(&p))
 			return true;
 	}

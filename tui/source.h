@@ -16,7 +16,7 @@ struct source {
 	bool leases;
 	bool strict;
 	int64_t until;     /* of what applies now; POLICY_ENDLESS */
-	char origin[640];  /* where it comes from */
+	char origin[960];  /* where it comes from */
 	char defined[320]; /* where the limit stands: file:line */
 	char title[VALUE_MAX + 1];
 	char value[VALUE_MAX + 1];
@@ -27,6 +27,12 @@ struct source {
 	char mode[16];
 };
 
+/*
+ * Where a key's ruleset comes from, with where the key has its timezone from if that is in it:
+ * "ration.yaml:9: plan elite, timezone America/Mexico_City (ration.yaml:41)".
+ */
+void source_origin(const struct policy_ref *p, const struct ruleset *r, const void *key, size_t len,
+    char *out, size_t size);
 /*
  * Read it, as of Unix second now.  False: there is no such limit.
  */

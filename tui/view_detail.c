@@ -6,6 +6,7 @@
  * Lines are made first and then shown from an offset, so that a screen of any
  * height shows all of them by scrolling.
  */
+#include "source.h"
 #include "top.h"
 
 #include <stdarg.h>
@@ -98,6 +99,7 @@ add_origin(struct top *t, struct detail_text *d, const struct model_row *row)
 	struct policy_ref p;
 	struct ruleset rs;
 	struct limit_def def;
+	char origin[960];
 	size_t len;
 
 	if (t->model.seg == NULL || t->model.seg->policy == NULL ||
@@ -106,7 +108,8 @@ add_origin(struct top *t, struct detail_text *d, const struct model_row *row)
 		return;
 	if (rs.limit != row->row.limit)
 		return;
-	add(d, LOOK_PLAIN, "From    %s", policy_string(&p, rs.origin, &len));
+	source_origin(&p, &rs, row->row.key, row->row.key_len, origin, sizeof(origin));
+	add(d, LOOK_PLAIN, "From    %s", origin);
 	if (rs.until != POLICY_ENDLESS) {
 		char until[48], span[32];
 		time_t at = (time_t)rs.until;
