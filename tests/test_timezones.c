@@ -329,7 +329,7 @@ test_twins(void **state)
 	static const char *const limits[] = { "month", "day", "minute", "both", "tokyo", "known",
 		"held", "keep" };
 	static const char *const keys[][2] = { { "mx", "es" }, { "mx2", "es2" }, { "mx3", "es3" },
-		{ "mx4", "es4" } };
+		{ "mx4", "es4" }, { "mx5", "es5" } };
 	struct ruleset r, other;
 	struct key_def k;
 
@@ -345,6 +345,7 @@ test_twins(void **state)
 		 "    plan: large\n"
 		 "    timezone: America/Mexico_City\n"
 		 "  es4: large\n"
+		 "  mx5: {timezone: America/Mexico_City}\n"
 		 "overrides:\n"
 		 "  - {key: mx2, limit: day, rates: 9/min, until: 2026-02-01}\n"
 		 "  - {key: es2, limit: day, rates: 9/min, until: 2026-02-01}\n"
@@ -354,6 +355,8 @@ test_twins(void **state)
 		 "  - {key: es2, limit: known, rates: [5/day, 6/month, 3/s]}\n"
 		 "  - {key: mx4, limit: keep, value: 2h}\n"
 		 "  - {key: es4, limit: keep, value: 2h}\n"
+		 "  - {key: mx5, limit: month, rates: 3/day}\n"
+		 "  - {key: es5, limit: month, rates: 3/day}\n"
 		 "  - {limit: both, rates: 7/month, until: 2026-04-01}\n"
 		 "  - {limit: tokyo, mode: off, until: 2026-02-15}\n",
 	    0);
@@ -371,6 +374,11 @@ test_twins(void **state)
 	assert_string_equal(policy_string(&ref, k.zone_origin, NULL), "ration.yaml:22");
 	assert_true(policy_key(&ref, policy_hash("es4", 3), "es4", 3, &k));
 	assert_int_equal(k.zone_origin, 0);
+	/* One for each limit of days and months, and the one that is another's too. */
+	assert_true(policy_key(&ref, policy_hash("mx2", 3), "mx2", 3, &k));
+	assert_int_equal(k.noverrides, 6);
+	assert_true(policy_key(&ref, policy_hash("mx", 2), "mx", 2, &k));
+	assert_int_equal(k.noverrides, 5);
 	/* The same as another's: it has the same. */
 	other = ruleset_of("month", "mx");
 	assert_memory_equal(&r, &other, sizeof(r));
