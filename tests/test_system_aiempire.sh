@@ -6,16 +6,22 @@ start_daemon
 start_service
 
 # tiers: the table.  Months count messages, tokens, bytes; minutes requests; the rest is held or looked up.
+# Last: where the account's months end.
 tiers() {
 	cat <<'LIST'
-ae_1 clinic:1 starter 1000 1500 500000 1000000 10000 60 30 5 100000000 12
-ae_7 clinic:7 growth 5000 7500 2500000 5000000 50000 300 100 25 500000000 24
-ae_8 clinic:8 scale 15000 22500 7500000 15000000 150000 600 200 100 2000000000 36
-ae_9 clinic:9 elite 50000 75000 25000000 50000000 500000 1200 500 500 10000000000 84
-ae_77 clinic:77 enterprise 200000 300000 100000000 200000000 2000000 5000 2000 2000 50000000000 120
+ae_1 clinic:1 starter 1000 1500 500000 1000000 10000 60 30 5 100000000 12 Europe/Madrid
+ae_7 clinic:7 growth 5000 7500 2500000 5000000 50000 300 100 25 500000000 24 Europe/Madrid
+ae_8 clinic:8 scale 15000 22500 7500000 15000000 150000 600 200 100 2000000000 36 Europe/Madrid
+ae_9 clinic:9 elite 50000 75000 25000000 50000000 500000 1200 500 500 10000000000 84 America/Mexico_City
+ae_77 clinic:77 enterprise 200000 300000 100000000 200000000 2000000 5000 2000 2000 50000000000 120 Europe/Madrid
 LIST
 }
 madrid() { TZ=Europe/Madrid date "$@"; }
+# month_ends ZONE: the month under way, into month_end and paused_date
+month_ends() {
+	month_end=$(TZ=$1 date -d "$(TZ=$1 date -d "@$(now)" +%Y-%m-01) +1 month" +%s)
+	paused_date=$(TZ=$1 date -d "@$month_end" +%F)
+}
 docs=https://docs.aiempire.example
 paused() { # TITLE USED LIMIT
 	printf '{"error":"quota_exceeded","message":"%s paused until %s: %s of %s used this month","paused_until":"%s","retry_after_seconds":%s,"docs_url":"%s/plans"}' \
@@ -32,8 +38,6 @@ llm() { # KEY MAX_TOKENS REAL_TOKENS
 
 # The tenth of a month, at noon: nothing ends by itself.
 clock_to "$(madrid -d "$(madrid -d "@$(now)" +%Y-%m-01) +1 month +9 days" +%F) 12:00 UTC"
-month_end=$(madrid -d "$(madrid -d "@$(now)" +%Y-%m-01) +1 month" +%s)
-paused_date=$(madrid -d "@$month_end" +%F)
 
 # ---- An admitted request ----
 call GET /v1/contacts ae_7
@@ -75,8 +79,9 @@ monthly() {
 }
 head -c 1000 /dev/zero >"$RATION_DIR/upload"
 
-while read -r key who tier in out llm emb hooks get post sockets files months; do
+while read -r key who tier in out llm emb hooks get post sockets files months zone; do
 	clock 70
+	month_ends "$zone"
 	# ---- By minute ----
 	is "$tier api.get $get/min: $get of $((get + 1))" "$(burst $((get + 1)) GET /v1/contacts "$key")" "${get}x200 1x429"
 	call GET /v1/contacts "$key"
@@ -160,8 +165,7 @@ leave 2
 
 # ---- Tokens: an estimate, then what it was ----
 clock_to "$(date -u -d "@$month_end" +%F) 12:00 UTC +10 days"
-month_end=$(madrid -d "$(madrid -d "@$(now)" +%Y-%m-01) +1 month" +%s)
-paused_date=$(madrid -d "@$month_end" +%F)
+month_ends Europe/Madrid
 is 'months: a new one begins with nothing used' \
 	"$(for l in whatsapp.in whatsapp.out llm.tokens embeddings webhooks.out files; do used $l clinic:7; done | xargs)" '0 0 0 0 0 0'
 llm ae_7 1000 30
@@ -210,12 +214,21 @@ headers 'upgraded to growth: the minute too' 300 298
 ration plan clinic:1 - >/dev/null
 call POST /v1/messages ae_1
 is 'the upgrade taken back: paused again' "$code" 429
+take whatsapp.out clinic:9 75000
 clock_to "@$((month_end - 2))"
 call POST /v1/messages ae_1
 is 'two seconds before the month ends in Madrid: still paused' "$code $(head_of X-RateLimit-Reset)" "429 $month_end"
 clock "$(head_of Retry-After)"
 call POST /v1/messages ae_1
 is 'the month has ended in Madrid: admitted' "$code $(used whatsapp.out clinic:1)" '202 1'
+call POST /v1/messages ae_9
+month_ends America/Mexico_City
+is 'the month has not ended in Mexico City: paused' "$code $body" "429 $(paused 'WhatsApp outbound messages' 75000 75000)"
+like 'it is the account that is there' "$(peek whatsapp.out clinic:9 .origin)" \
+	'^aiempire.yaml:[0-9]+: plan elite, timezone America/Mexico_City \(aiempire.yaml:[0-9]+\)$'
+clock "$(head_of Retry-After)"
+call POST /v1/messages ae_9
+is 'the month has ended in Mexico City: admitted' "$code $(used whatsapp.out clinic:9)" '202 1'
 
 # ---- Enterprise: what was negotiated, and what was not ----
 is 'enterprise: where it comes from' "$(peek llm.tokens clinic:77 .origin)" \
