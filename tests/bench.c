@@ -357,7 +357,8 @@ int
 main(int argc, char **argv)
 {
 	static struct result results[NROWS];
-	struct bench b = { .hot = { .control = -1 }, .cold = { .control = -1 } };
+	/* Static: what it started is ended at exit, when main() has returned. */
+	static struct bench b = { .hot = { .control = -1 }, .cold = { .control = -1 } };
 	struct figures f = { 0 };
 	bool json = false, named = false, sizes = false;
 
