@@ -45,11 +45,11 @@ word_cas(word_t *w, uint64_t old, uint64_t new)
 }
 
 /* Statistics only: nothing is ordered by them. */
-static inline void
+static inline uint64_t
 word_count(word_t *w, uint64_t n)
 {
 	STEP("count", w);
-	(void)atomic_fetch_add_explicit(w, n, memory_order_relaxed);
+	return atomic_fetch_add_explicit(w, n, memory_order_relaxed);
 }
 
 /* An event for those who sleep on the word: who sees it sees what was written before. */
