@@ -229,6 +229,12 @@ like 'it is the account that is there' "$(peek whatsapp.out clinic:9 .origin)" \
 clock "$(head_of Retry-After)"
 call POST /v1/messages ae_9
 is 'the month has ended in Mexico City: admitted' "$code $(used whatsapp.out clinic:9)" '202 1'
+month_ends America/Mexico_City
+ration plan clinic:9 scale --reason 'downgrade' >/dev/null
+is 'on another plan its months still end there' "$(peek whatsapp.out clinic:9 '"\(.used) of \(.limit_units) until \(.reset_at)"')" \
+	"1 of 22500 until $month_end"
+like 'and it says so' "$(peek whatsapp.out clinic:9 .origin)" 'plan scale, timezone America/Mexico_City \(aiempire.yaml:[0-9]+\)$'
+ration plan clinic:9 - >/dev/null
 
 # ---- Enterprise: what was negotiated, and what was not ----
 is 'enterprise: where it comes from' "$(peek llm.tokens clinic:77 .origin)" \

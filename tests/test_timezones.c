@@ -213,6 +213,22 @@ test_live_changes(void **state)
 	fixture_close(&f);
 }
 
+/* The same, as `ration diff --as-policy` would put it into the files. */
+static void
+test_override_of_plan(void **state)
+{
+	fixture_open(&f, MEXICO "overrides: [{key: k, plan: large}]\n", 0);
+	at(MID_JAN);
+	assert_int_equal(take("month", "k", 8), 8);
+	assert_int_equal(denied("month", "k"), FEB_MEXICO);
+	at(FEB_MEXICO);
+	assert_int_equal(take("month", "k", 1), 1);
+	fixture_policy(&f, MEXICO "overrides: [{key: k, plan: none, environment: sandbox}]\n");
+	assert_int_equal(take("month", "k", 5), 6);
+	assert_int_equal(denied("month", "k"), utc(3, 1, 6));
+	fixture_close(&f);
+}
+
 static void
 test_until(void **state)
 {
@@ -479,9 +495,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_months),
 		cmocka_unit_test(test_daylight_saving), cmocka_unit_test(test_live_changes),
-		cmocka_unit_test(test_until), cmocka_unit_test(test_moved),
-		cmocka_unit_test(test_twins), cmocka_unit_test(test_digest),
-		cmocka_unit_test(test_many) };
+		cmocka_unit_test(test_override_of_plan), cmocka_unit_test(test_until),
+		cmocka_unit_test(test_moved), cmocka_unit_test(test_twins),
+		cmocka_unit_test(test_digest), cmocka_unit_test(test_many) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
