@@ -315,13 +315,22 @@ policy_zone_name(const struct policy_ref *p, uint32_t zone)
 
 /* ---- writing ---- */
 
-#define SHAPE_COUNT 1u /* unlimited */
+/*
+ * A key may move from any zone to any other, and two of one number would not be told apart: what
+ * was used would be looked for in the wrong month.  So the factor was searched for: with it the
+ * 598 names of the tz database of 2025 have a number each.
+ */
+#define ZONE_HASH_BITS 14
+#define ZONE_HASH_FACTOR UINT64_C(0x0fffc57481bd00ad)
+
+#define SHAPE_COUNT 1u    /* unlimited */
 #define SHAPE_SLIDING 16u /* + seconds, up to 86,400 */
 #define SHAPE_FIXED (SHAPE_SLIDING + 86401u)
 #define SHAPE_DAY (SHAPE_FIXED + 86401u) /* + hash of the zone */
-#define SHAPE_MONTH (SHAPE_DAY + 4096u)
-#define SHAPE_BUCKET (SHAPE_MONTH + 4096u) /* + hash of the period */
-#define SHAPE_BUCKETS 80000u
+#define SHAPE_ZONES (1u << ZONE_HASH_BITS)
+#define SHAPE_MONTH (SHAPE_DAY + SHAPE_ZONES)
+#define SHAPE_BUCKET (SHAPE_MONTH + SHAPE_ZONES) /* + hash of the period */
+#define SHAPE_BUCKETS 56000u
 static_assert(SHAPE_BUCKET + SHAPE_BUCKETS - 1 <= SHAPE_MASK, "shapes fit their bits");
 
 uint8_t
@@ -344,7 +353,8 @@ void
 rate_def_derive(struct rate_def *r, const char *zone)
 {
 	uint64_t seconds = r->window_ns / UINT64_C(1000000000);
-	uint64_t zone_hash = policy_hash(zone, strlen(zone)) % 4096;
+	uint64_t zone_hash =
+	    policy_hash(zone, strlen(zone)) * ZONE_HASH_FACTOR >> (64 - ZONE_HASH_BITS);
 
 	if (seconds > 86400)
 		seconds = 86400;

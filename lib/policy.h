@@ -388,7 +388,7 @@ uint64_t policy_hash(const void *bytes, size_t len);
  * the zone's name: shape, sub_ns, recip, period16.  A shape's number is a function
  * of its content alone, so it means the same over reloads and restarts:
  * sliding windows by their seconds, fixed ones likewise, calendar periods by the zone's
- * name, buckets by their period (hashed into 80,000: two periods that collide
+ * name, buckets by their period (hashed into 56,000: two periods that collide
  * keep their arrival time over a change instead of their used units).
  */
 void rate_def_derive(struct rate_def *r, const char *zone);
