@@ -75,6 +75,7 @@ monthly() {
 	is "$what: the body says until when" "$body" "$(paused "$title" "$limit" "$limit")"
 	is "$what: Limit, Remaining, Reset at the month's end" \
 		"$(head_of X-RateLimit-Limit) $(head_of X-RateLimit-Remaining) $(head_of X-RateLimit-Reset)" "$limit 0 $month_end"
+	is "$what: X-RateLimit-Window is a month" "$(head_of X-RateLimit-Window)" 2678400
 	is "$what: nothing is charged beyond" "$(used "$name" "$who")" "$limit"
 }
 head -c 1000 /dev/zero >"$RATION_DIR/upload"
