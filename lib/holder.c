@@ -162,25 +162,55 @@ page_of(struct ration *r)
 }
 static_assert(sizeof(struct holder_page) <= PAGE, "one page");
 
+/* Is the segment of this word newer than seg? */
+static bool
+newer(uint64_t word, const struct segment *seg)
+{
+	return word != 0 && (int32_t)((uint32_t)(word >> 32) - seg->id) > 0;
+}
+
 /* The lock of a segment of eight segments ago goes: nobody is in there any more. */
 static void
 keep(struct holder_page *p, const struct segment *seg, uint32_t number, void *map)
 {
-	uint64_t n = atomic_fetch_add_explicit(&p->n, 1, memory_order_relaxed);
-	uintptr_t old = atomic_exchange_explicit(
-	    &p->maps[n % HOLDER_MAPS], (uintptr_t)map, memory_order_acq_rel);
+	uint64_t word = (uint64_t)seg->id << 32 | number;
+	unsigned i = seg->id % HOLDER_MAPS;
+	uintptr_t old =
+	    atomic_exchange_explicit(&p->kept[i].map, (uintptr_t)map, memory_order_acq_rel);
 
 	if (old != 0)
 		(void)munmap((void *)old, PAGE);
-	atomic_store_explicit(&p->word, (uint64_t)seg->id << 32 | number, memory_order_release);
+	atomic_store_explicit(&p->kept[i].word, word, memory_order_release);
+	if (!newer(atomic_load_explicit(&p->word, memory_order_relaxed), seg))
+		atomic_store_explicit(&p->word, word, memory_order_release);
+}
+
+/* Our number in seg, be it the newest or not. */
+static int
+number_in(struct ration *r, struct holder_page *p, const struct segment *seg, uint32_t *number)
+{
+	uint64_t w =
+	    atomic_load_explicit(&p->kept[seg->id % HOLDER_MAPS].word, memory_order_relaxed);
+	void *map = NULL;
+	int e;
+
+	if (w >> 32 == seg->id) {
+		*number = (uint32_t)(w & HOLDER_MASK);
+		return 0;
+	}
+	if (newer(w, seg))
+		return RATION_EBUSY;
+	e = take_number(r, seg, number, &map);
+	if (e == 0)
+		keep(p, seg, *number, map);
+	return e;
 }
 
 int
 holder_number(struct ration *r, const struct segment *seg, uint32_t *number)
 {
 	struct holder_page *p;
-	void *map = NULL;
-	int e = 0, saved = errno;
+	int e, saved = errno;
 
 	*number = holder_known(r, seg);
 	if (*number != 0)
@@ -191,12 +221,7 @@ holder_number(struct ration *r, const struct segment *seg, uint32_t *number)
 	 */
 	handle_hold_forks();
 	p = page_of(r);
-	if (p == NULL)
-		e = RATION_ESYS;
-	else if ((*number = holder_known(r, seg)) == 0)
-		e = take_number(r, seg, number, &map);
-	if (map != NULL && e == 0)
-		keep(p, seg, *number, map);
+	e = p == NULL ? RATION_ESYS : number_in(r, p, seg, number);
 	handle_let_fork();
 	if (e != RATION_ESYS)
 		errno = saved;
@@ -212,8 +237,9 @@ holder_forget(struct ration *r)
 		return;
 	atomic_store_explicit(&p->word, 0, memory_order_release);
 	for (unsigned i = 0; i < HOLDER_MAPS; i++) {
-		uintptr_t map = atomic_exchange_explicit(&p->maps[i], 0, memory_order_acq_rel);
+		uintptr_t map = atomic_exchange_explicit(&p->kept[i].map, 0, memory_order_acq_rel);
 
+		atomic_store_explicit(&p->kept[i].word, 0, memory_order_release);
 		if (map != 0)
 			(void)munmap((void *)map, PAGE);
 	}

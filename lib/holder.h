@@ -15,11 +15,16 @@
 
 #define HOLDER_MAPS 8u
 
-/* Zero in a forked child. */
+/*
+ * Zero in a forked child.  A word: segment's number(32) 0(8) holder(24); 0: none yet.  One for each
+ * of the last segments: threads may still be in the one before when others are in the next.
+ */
 struct holder_page {
-	_Atomic uint64_t word;               /* mapping's number(32) 0(8) holder(24); 0: none yet */
-	_Atomic uint64_t n;                  /* locks ever kept here */
-	_Atomic uintptr_t maps[HOLDER_MAPS]; /* of the last segments */
+	_Atomic uint64_t word; /* of the newest segment */
+	struct {
+		_Atomic uint64_t word;
+		_Atomic uintptr_t map; /* what keeps its lock */
+	} kept[HOLDER_MAPS];           /* by the segment's number */
 };
 
 /* Our number as a holder in seg, 0: we have none yet. */
@@ -37,7 +42,8 @@ holder_known(struct ration *r, const struct segment *seg)
 
 /*
  * Our number in seg, which we take if we have none: system calls.  0: *number; RATION_ENOSEG,
- * _EPERM, _EOWNER: the lock file; _ESYS; _EBUSY: no number is free.
+ * _EPERM, _EOWNER: the lock file; _ESYS; _EBUSY: no number is free, or seg was replaced eight
+ * times.
  */
 int holder_number(struct ration *r, const struct segment *seg, uint32_t *number);
 /* Let go of all of them: the leases of this process and handle have ended. */

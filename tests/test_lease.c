@@ -744,6 +744,53 @@ test_handles(void **state)
 	assert_int_equal(ration_release(f.r, &l), RATION_ESTALE);
 }
 
+static bool
+lives(uint32_t holder)
+{
+	struct holder_look look = holder_look_begin(&f.paths);
+	bool dead = holder_dead(&look, holder);
+
+	holder_look_end(&look);
+	return !dead;
+}
+
+/*
+ * While some threads are still in a segment that was replaced and others in the next one, each
+ * segment has one number, and none of them ends.
+ */
+static void
+test_two_segments(void **state)
+{
+	ration_t *r = fixture_handle(&f);
+	struct segment seg[10];
+	uint32_t first[10], n;
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++) {
+		seg[i] = *handle_current(r);
+		seg[i].id += i;
+	}
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(holder_number(r, &seg[i], &first[i]), 0);
+	for (unsigned i = 0; i < 20; i++) {
+		assert_int_equal(holder_number(r, &seg[i % 8], &n), 0);
+		assert_int_equal(n, first[i % 8]);
+		assert_int_equal(holder_known(r, &seg[7]), first[7]);
+	}
+	for (unsigned i = 0; i < 8; i++)
+		assert_true(lives(first[i]));
+	/* Two more: those of the first two end, and there is no way back. */
+	for (unsigned i = 8; i < 10; i++)
+		assert_int_equal(holder_number(r, &seg[i], &first[i]), 0);
+	for (unsigned i = 0; i < 10; i++)
+		assert_true(lives(first[i]) == (i >= 2));
+	assert_int_equal(holder_number(r, &seg[1], &n), RATION_EBUSY);
+	assert_int_equal(holder_known(r, &seg[9]), first[9]);
+	ration_close(r);
+	for (unsigned i = 0; i < 10; i++)
+		assert_false(lives(first[i]));
+}
+
 /* Without its lock file nobody is dead, and nobody new can be a holder. */
 static void
 test_no_lock_file(void **state)
@@ -923,6 +970,7 @@ main(void)
 		T(test_children),
 		T(test_exec),
 		T(test_handles),
+		T(test_two_segments),
 		T(test_no_lock_file),
 		T(test_recycled),
 		T(test_model),
