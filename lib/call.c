@@ -836,6 +836,7 @@ call_begin(struct call *c, ration_t *r, bool charge, ration_decision_t *d)
 {
 	const struct segment *seg;
 
+	c->n = 0;
 	if (r == NULL || (d != NULL && d->size != sizeof(*d)))
 		return RATION_EINVAL;
 	seg = handle_current(r);
@@ -848,7 +849,6 @@ call_begin(struct call *c, ration_t *r, bool charge, ration_decision_t *d)
 		c->own.size = sizeof(c->own);
 		c->d = &c->own;
 	}
-	c->n = 0;
 	c->charge = charge;
 	c->precise = false;
 	c->queued = false;

@@ -2,8 +2,8 @@
  * route.h - from a request to the limits that apply: the tree of patterns.
  *
  * A pattern is a method (or "*") and a path of segments: literal, ":name" for any one, and a last
- * "*" for any number, none included.  The most specific one applies, judged from the left: a literal
- * before ":name" before "*"; where the path is the same, the method before "*".
+ * "*" for any number, none included.  The most specific one applies, judged from the left: a
+ * literal before ":name" before "*"; where the path is the same, the method before "*".
  *
  * The tree is searched in that order and back from dead ends.  rationd refuses a policy in
  * which any path could visit more than ROUTE_VISITS nodes, so the time depends on the path's

@@ -160,8 +160,7 @@ test_effective(void **state)
 	    got("api", "clinic:7", NOW), "9/hour, 7/min; enforce; ration.yaml:18: override");
 	assert_string_equal(
 	    got("per-ip", "x", NOW), "10/s burst 20; observe; ration.yaml:7: default");
-	assert_string_equal(
-	    got("users", "clinic:7", NOW), "; enforce; ration.yaml:9: plan growth");
+	assert_string_equal(got("users", "clinic:7", NOW), "; enforce; ration.yaml:9: plan growth");
 	assert_string_equal(got("tokyo", "x", NOW), "9/day; enforce; ration.yaml:10: default");
 	config_free(c);
 }

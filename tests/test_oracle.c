@@ -436,8 +436,9 @@ refund(struct call *c)
 				(l->rates[r].kind == RATION_SLIDING
 					? e->at + l->rates[r].window_ns <= now
 					: e->period[r] != period_of(&l->rates[r], now)),
-			    "%s: nothing of %" PRIu64 " given back within the window: taken at %" PRIu64
-			    ", %" PRIu64 " left", l->text, units, e->at, e->units);
+			    "%s: nothing of %" PRIu64
+			    " given back within the window: taken at %" PRIu64 ", %" PRIu64 " left",
+			    l->text, units, e->at, e->units);
 		return;
 	}
 	did[3]++;
