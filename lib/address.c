@@ -228,7 +228,7 @@ address_key(
 		return address_text(&a, out);
 	bits = prefix + 128 - full;
 	for (unsigned i = bits / 8; i < 16; i++)
-		a.bytes[i] &= i == bits / 8 ? (uint8_t)(0xff00u >> bits % 8) : 0;
+		a.bytes[i] = (uint8_t)(a.bytes[i] & (i == bits / 8 ? 0xff00u >> bits % 8 : 0));
 	n = address_text(&a, out);
 	out[n++] = '/';
 	n = (size_t)(put_decimal(out + n, prefix) - out);
