@@ -163,7 +163,7 @@ many_any(const struct plain *p, const struct many_claim *claims, unsigned n, rat
 	struct many_seen seen[2 * MANY_MAX];
 	unsigned order[MANY_MAX] = { 0 }, claims_of[2 * MANY_MAX], nrates = 0, lead = 0, k = 0;
 
-	/* cppcheck-suppress uninitvar ; it thinks of n = 0, and there are two claims at least */
+	/* cppcheck-suppress uninitvar ; it thinks of n = 0, and there is a claim at least */
 	memcpy(c, claims, n * sizeof(c[0]));
 	if (!many_guess(p, c, n))
 		return LONG_WAY;
