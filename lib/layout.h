@@ -231,7 +231,7 @@
 #define LIMITS_MAX 1024u
 #define CELLS_MAX 4u
 #define CHUNKS_MAX 4094u /* slots of one key */
-#define QUEUE_TICKETS 256u
+#define QUEUE_TICKETS 128u
 #define QUEUE_HEAD 8u /* words: one line */
 #define QUEUE_WORDS (QUEUE_HEAD + QUEUE_TICKETS)
 #define SLOTS_MAX ((UINT64_C(1) << 28) - 2)

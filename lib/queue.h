@@ -14,7 +14,7 @@
  *	pace    last(40) cost(24)	    the last spread admission, 1/16 of a ms; what it took
  *	keep    ms			    until then the pace matters
  *	bell    0(32) n(32)		    counts up at every event: a futex
- *	place   lap(16) 0.. state(2) ms(39) of ticket lap * 256 + index
+ *	place   lap(17) 0.. state(2) ms(39) of ticket lap * 128 + index
  *
  * Time is CLOCK_MONOTONIC of the initial time namespace, for timers run on it, and a test clock
  * that is moved must not make anybody late.  Nothing in here reads a clock.
@@ -97,9 +97,9 @@ enum queue_state { PLACE_NONE = 0, PLACE_WAITS = 1, PLACE_BOOKED = 2, PLACE_LEFT
 #define TURN_CALLED(w) (((w) >> QUEUE_MS_BITS & 1) != 0)
 #define TURN_MS(w) ((w)&QUEUE_MS_MASK)
 #define PLACE_WORD(ticket, state, ms) \
-	((uint64_t)((ticket) / QUEUE_TICKETS) << 48 | (uint64_t)(state) << QUEUE_MS_BITS | \
+	((uint64_t)((ticket) / QUEUE_TICKETS) << 47 | (uint64_t)(state) << QUEUE_MS_BITS | \
 	    ((ms)&QUEUE_MS_MASK))
-#define PLACE_LAP(w) ((uint32_t)((w) >> 48))
+#define PLACE_LAP(w) ((uint32_t)((w) >> 47))
 #define PLACE_STATE(w) ((enum queue_state)((w) >> QUEUE_MS_BITS & 3))
 #define PLACE_MS(w) ((w)&QUEUE_MS_MASK)
 
@@ -118,7 +118,7 @@ bool queue_claim(
 /* The queue of that number.  False: there is none. */
 bool queue_number(const struct segment *seg, uint32_t number, struct queue *out);
 
-/* Take a ticket, at the end.  ms: here again by then.  False: 256 are taken. */
+/* Take a ticket, at the end.  ms: here again by then.  False: all are taken. */
 bool queue_take(
     const struct queue *q, enum queue_state state, uint64_t ms, uint64_t now_ms, uint32_t *ticket);
 
