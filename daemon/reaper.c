@@ -46,6 +46,14 @@ is_strange(const char *path, char *err, size_t errsize)
 	return true;
 }
 
+/* Group and mode; made if it is not there, never truncated. */
+static void
+make(const struct keeper *k, gid_t gid)
+{
+	if (holder_file_make(k->paths, (unsigned)gid) != 0)
+		log_warn("%s: cannot set group or mode: %s", k->paths->holders, strerror(errno));
+}
+
 int
 reaper_open(struct reaper *r, struct keeper *k, struct book *book, char *err, size_t errsize)
 {
@@ -57,7 +65,10 @@ reaper_open(struct reaper *r, struct keeper *k, struct book *book, char *err, si
 	r->look.fd = -1;
 	if (is_strange(path, err, errsize))
 		return -1;
-	reaper_access(r, k->gid);
+	if (k->attached && access(path, F_OK) != 0)
+		log_warn("%s: it was removed: nobody who holds leases from before counts as alive",
+		    path);
+	make(k, k->gid);
 	r->look = holder_look_begin(k->paths);
 	if (r->look.fd != -1)
 		return 0;
@@ -65,13 +76,23 @@ reaper_open(struct reaper *r, struct keeper *k, struct book *book, char *err, si
 	return -1;
 }
 
-/* Made if it is not there; never truncated, nor made anew: who holds leases has it open. */
+/*
+ * Not made anew: who holds leases has the old one, so in another one they would be dead; and for
+ * us, who have the old one open, all those in the new one.
+ */
 void
 reaper_access(struct reaper *r, gid_t gid)
 {
-	if (holder_file_make(r->keeper->paths, (unsigned)gid) != 0)
-		log_warn(
-		    "%s: cannot set group or mode: %s", r->keeper->paths->holders, strerror(errno));
+	const char *path = r->keeper->paths->holders;
+	struct stat ours, there;
+
+	if (fstat(r->look.fd, &ours) == 0 && stat(path, &there) == 0 &&
+	    ours.st_ino == there.st_ino && ours.st_dev == there.st_dev)
+		make(r->keeper, gid);
+	else
+		log_warn("%s: it was removed or replaced: no new process can hold leases; stop "
+			 "those that do, then rationd, and start it again",
+		    path);
 }
 
 void

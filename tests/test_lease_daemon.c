@@ -482,6 +482,35 @@ test_idle(void **state)
 	(void)wait_used(s, "sockets", 0, BACK_MS);
 }
 
+/*
+ * Somebody removed the lock file: a reload does not make another one, in which whoever takes a
+ * lease would be dead for rationd at once.
+ */
+static void
+test_lock_file_removed(void **state)
+{
+	struct server *s = *state;
+	ration_lease_t old, new;
+	ration_t *r, *other;
+	char path[128];
+
+	assert_int_equal(ration_open_dir(s->dir, NULL, 0, &r), 0);
+	assert_int_equal(ration_open_dir(s->dir, NULL, 0, &other), 0);
+	assert_int_equal(ration_lease(r, "hooks", "k", 1, 0, &old, NULL), RATION_ADMITTED);
+	path_in(s, "default.holders", path, sizeof(path));
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(kill(s->pid, SIGHUP), 0);
+	assert_true(wait_log(s, "default.holders: it was removed"));
+	json_decref(ok(s, "status", NULL));
+	assert_int_equal(ration_lease(other, "hooks", "k", 1, 0, &new, NULL), RATION_ENOSEG);
+	/* Who has one goes on. */
+	assert_int_equal(ration_lease(r, "hooks", "k", 1, 0, &new, NULL), RATION_ADMITTED);
+	assert_int_equal(ration_lease(r, "hooks", "k", 1, 0, &new, NULL), RATION_DENIED);
+	assert_int_equal(ration_release(r, &old), 0);
+	ration_close(r);
+	ration_close(other);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -494,6 +523,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_kept_replaced, begin, end),
 		cmocka_unit_test_setup_teardown(test_kept_nowhere, begin, end),
 		cmocka_unit_test_setup_teardown(test_schema_1, begin, end),
+		cmocka_unit_test_setup_teardown(test_lock_file_removed, begin, end),
 		cmocka_unit_test_setup_teardown(test_idle, begin, end),
 	};
 
