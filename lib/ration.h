@@ -368,8 +368,8 @@ int ration_route_peek(ration_t *r, const char *method, const char *path, const r
  * says what is charged, so it may be settled again.  A process that dies before leaves
  * its estimate.  Only the caller's thread uses d meanwhile.
  * real_cost: units, 0..RATION_COST_MAX.
- * Returns 0, RATION_ESTALE when there was nothing to give back any more, RATION_EINVAL,
- * _ECOST, _EDETACHED, _EBUSY.
+ * Returns 0; RATION_ESTALE when something was not there any more: what was to be given back, a
+ * key, or its limit (the others are settled); RATION_EINVAL, _ECOST, _EDETACHED, _EBUSY.
  */
 int ration_settle(ration_t *r, ration_decision_t *d, uint64_t real_cost);
 
@@ -377,7 +377,7 @@ int ration_settle(ration_t *r, ration_decision_t *d, uint64_t real_cost);
  * Take one of a key's permits of a concurrency limit ("5 concurrent"), until it is released,
  * the process ends (however: exit, exec, SIGKILL), or ttl_ms have passed.
  * key: len bytes.  ttl_ms: 0: no time limit; else at most RATION_TTL_MAX, and rounded up by at
- * most 1/32 + 34 ms.
+ * most 1/32 + 34 ms; RATION_EINVAL above that.
  * lease: filled in when admitted.  d: filled in; may be NULL.  used counts what is held.
  * retry_at of a denial: when the first lease with a time to live ends, else RATION_NEVER
  * with RATION_R_RELEASE.

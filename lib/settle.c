@@ -166,9 +166,36 @@ leads(const struct segment *seg, const ration_decision_t *d, unsigned i)
 struct settlement {
 	struct call call;
 	ration_decision_t now; /* what was charged besides, then the figures as they are */
+	/* Copies: the policy may be rewritten, and a slot be another key's, while the call lasts.
+	 */
+	char names[RATION_CLAIMS_MAX][RATION_NAME_MAX + 1];
 	unsigned char keys[RATION_CLAIMS_MAX][256];
 	bool stale;
 };
+
+/* The key of receipt i into the call.  False: it has lost its slot, or its limit is gone. */
+static bool
+settle_claim(
+    struct settlement *s, const struct policy_ref *p, const ration_receipt_t *rc, uint64_t cost)
+{
+	struct call *c = &s->call;
+	struct limit_def limit;
+	const char *name;
+	uint64_t birth;
+	uint32_t id;
+	size_t len;
+	int n = table_key(c->seg, rc->slot, s->keys[c->n], &id, &birth);
+
+	if (n <= 0 || birth != rc->birth || !policy_limit(p, id, &limit) ||
+	    (limit.flags & LIMIT_GONE) != 0)
+		return false;
+	name = policy_string(p, limit.name, &len);
+	if (len > RATION_NAME_MAX)
+		len = 0;
+	memcpy(s->names[c->n], name, len);
+	call_claim(c, s->names[c->n], len, id, s->keys[c->n], (size_t)n, cost)->force = true;
+	return true;
+}
 
 /*
  * A call over the keys of d.  peek: that costs nothing; else each costs what is missing
@@ -179,38 +206,38 @@ settle_claims(
     struct settlement *s, ration_t *r, const ration_decision_t *d, uint64_t real_cost, bool peek)
 {
 	struct call *c = &s->call;
-	struct policy_ref p;
 	int e;
 
 	s->now.size = sizeof(s->now);
 	e = call_begin(c, r, !peek, &s->now);
-	if (e != 0 || !policy_current(c->seg->policy, &p))
+	if (e != 0)
 		return e < 0 ? e : RATION_EDETACHED;
-	for (unsigned i = 0; i < d->nreceipts && c->n < RATION_CLAIMS_MAX; i++) {
-		uint64_t sum, birth;
-		struct limit_def limit;
-		struct item *it;
-		uint32_t id;
-		const char *name;
-		size_t len;
-		int n;
+	/* The handle may have moved on since: then the receipts are of no slot in here. */
+	if (c->seg->id != d->segment_id)
+		return RATION_ESTALE;
+	for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
+		struct policy_ref p;
+		bool stale = false;
 
-		if (!leads(c->seg, d, i))
-			continue;
-		sum = charged(d, i);
-		if (!peek && sum >= real_cost)
-			continue;
-		n = table_key(c->seg, d->receipts[i].slot, s->keys[c->n], &id, &birth);
-		if (n <= 0 || birth != d->receipts[i].birth || !policy_limit(&p, id, &limit)) {
-			s->stale = true;
-			continue;
+		if (!policy_current(c->seg->policy, &p))
+			return RATION_EDETACHED;
+		c->n = 0;
+		for (unsigned i = 0; i < d->nreceipts && c->n < RATION_CLAIMS_MAX; i++) {
+			uint64_t sum;
+
+			if (!leads(c->seg, d, i))
+				continue;
+			sum = charged(d, i);
+			if (peek || sum < real_cost)
+				stale |= !settle_claim(
+				    s, &p, &d->receipts[i], peek ? 0 : real_cost - sum);
 		}
-		name = policy_string(&p, limit.name, &len);
-		it = call_claim(
-		    c, name, len, id, s->keys[c->n], (size_t)n, peek ? 0 : real_cost - sum);
-		it->force = true;
+		if (!policy_intact(&p))
+			continue;
+		s->stale |= stale;
+		return 0;
 	}
-	return 0;
+	return RATION_EBUSY;
 }
 
 /* Receipts of what was charged besides. */
@@ -294,6 +321,8 @@ ration_settle(ration_t *r, ration_decision_t *d, uint64_t real_cost)
 		e = call_run(&s.call);
 		if (e == RATION_ADMITTED)
 			settle_receipts(d, &s.now);
+		else if (e == RATION_DENIED) /* the policy lists the key no more */
+			s.stale = true;
 	}
 	if (e >= 0)
 		e = settle_claims(&s, r, d, real_cost, true);

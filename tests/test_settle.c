@@ -199,6 +199,28 @@ test_live_change(void **state)
 	fixture_close(&f);
 }
 
+/* One of the call's limits is gone from the policy: the others are settled all the same. */
+static void
+test_limit_gone(void **state)
+{
+	ration_claim_t c[] = {
+		{ sizeof(c[0]), "slide", "k", 1, 10 },
+		{ sizeof(c[0]), "month", "k", 1, 10 },
+	};
+	struct fixture f;
+	ration_decision_t d = RATION_DECISION_INIT;
+
+	(void)state;
+	fixture_open(&f, policy, 0);
+	assert_int_equal(ration_acquire_all(f.r, c, 2, &d), RATION_ADMITTED);
+	fixture_policy(&f, "limits:\n  month: 1M/month\n");
+	assert_int_equal(ration_settle(f.r, &d, 60), RATION_ESTALE);
+	assert_int_equal(used(&f, "month", "k"), 60);
+	assert_int_equal(ration_settle(f.r, &d, 20), RATION_ESTALE);
+	assert_int_equal(used(&f, "month", "k"), 20);
+	fixture_close(&f);
+}
+
 static void
 test_errors(void **state)
 {
@@ -305,6 +327,7 @@ main(void)
 		cmocka_unit_test(test_later),
 		cmocka_unit_test(test_claims),
 		cmocka_unit_test(test_live_change),
+		cmocka_unit_test(test_limit_gone),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_killed),
 		cmocka_unit_test(test_at_random),
