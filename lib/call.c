@@ -762,6 +762,8 @@ attempt(struct call *c, int *result)
 
 		if ((it->limit.flags & LIMIT_UNLISTED_REFUSE) != 0 && !it->listed &&
 		    it->rules.mode == MODE_ENFORCE) {
+			if (!policy_intact(&c->policy))
+				return STEP_RETRY;
 			*result = deny_key(c, it, RATION_R_UNLISTED);
 			return STEP_DENY;
 		}
@@ -769,7 +771,7 @@ attempt(struct call *c, int *result)
 			costs_before(c, k);
 		if (d->nrates + it->rules.nrates > RATION_DECISION_RATES) {
 			*result = RATION_EINVAL;
-			return STEP_ON;
+			return policy_intact(&c->policy) ? STEP_ON : STEP_RETRY;
 		}
 		s = look_item(c, it, &refused);
 		if (s != STEP_ON)

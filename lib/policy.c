@@ -138,8 +138,8 @@ policy_key(
 	uint32_t n = p->area->nkeytab, nkeys = p->area->nkeys;
 	const uint32_t *tab = policy_section(p, p->area->keytab, n, sizeof(*tab));
 	const struct key_def *keys = policy_section(p, p->area->keys, nkeys, sizeof(*keys));
-	const unsigned char *strings =
-	    policy_section(p, p->area->strings, p->area->strings_bytes, 1);
+	uint64_t bytes = p->area->strings_bytes;
+	const unsigned char *strings = policy_section(p, p->area->strings, bytes, 1);
 
 	if (tab == NULL || keys == NULL || strings == NULL || n == 0 || (n & (n - 1)) != 0)
 		return false;
@@ -151,7 +151,7 @@ policy_key(
 		memcpy(out, &keys[k - 1], sizeof(*out));
 		if (out->hash != hash || out->len != len)
 			continue;
-		if ((uint64_t)out->key + len > p->area->strings_bytes)
+		if ((uint64_t)out->key + len > bytes)
 			return false;
 		if (memcmp(strings + out->key, key, len) == 0)
 			return true;
@@ -248,7 +248,7 @@ policy_period(const struct policy_ref *p, const struct rate_def *r, int64_t unix
 	int64_t now = unix_ns / 1000000000, step, i;
 	const struct zone_def *z;
 	const int64_t *b;
-	uint32_t n;
+	uint32_t n = p->area->nzones;
 
 	if (r->kind == RATION_FIXED) {
 		step = (int64_t)(r->window_ns / 1000000000);
@@ -258,8 +258,8 @@ policy_period(const struct policy_ref *p, const struct rate_def *r, int64_t unix
 		*end_s = *start_s + step;
 		return true;
 	}
-	z = policy_section(p, p->area->zones, p->area->nzones, sizeof(*z));
-	if (z == NULL || r->zone >= p->area->nzones)
+	z = policy_section(p, p->area->zones, n, sizeof(*z));
+	if (z == NULL || r->zone >= n)
 		return false;
 	z += r->zone;
 	n = r->kind == RATION_DAY ? z->ndays : z->nmonths;
@@ -289,28 +289,28 @@ policy_period(const struct policy_ref *p, const struct rate_def *r, int64_t unix
 const char *
 policy_plan_name(const struct policy_ref *p, uint32_t plan)
 {
-	const struct name_def *d;
+	uint64_t n = (uint64_t)p->area->nplans + 1;
+	const struct name_def *d = policy_section(p, p->area->plans, n, sizeof(*d));
 
-	d = policy_section(p, p->area->plans, (uint64_t)p->area->nplans + 1, sizeof(*d));
-	return d == NULL || plan > p->area->nplans ? "" : policy_string(p, d[plan].name, NULL);
+	return d == NULL || plan >= n ? "" : policy_string(p, d[plan].name, NULL);
 }
 
 const char *
 policy_env_name(const struct policy_ref *p, uint32_t env)
 {
-	const struct name_def *d;
+	uint64_t n = (uint64_t)p->area->nenvs + 1;
+	const struct name_def *d = policy_section(p, p->area->envs, n, sizeof(*d));
 
-	d = policy_section(p, p->area->envs, (uint64_t)p->area->nenvs + 1, sizeof(*d));
-	return d == NULL || env > p->area->nenvs ? "" : policy_string(p, d[env].name, NULL);
+	return d == NULL || env >= n ? "" : policy_string(p, d[env].name, NULL);
 }
 
 const char *
 policy_zone_name(const struct policy_ref *p, uint32_t zone)
 {
-	const struct zone_def *z;
+	uint32_t n = p->area->nzones;
+	const struct zone_def *z = policy_section(p, p->area->zones, n, sizeof(*z));
 
-	z = policy_section(p, p->area->zones, p->area->nzones, sizeof(*z));
-	return z == NULL || zone >= p->area->nzones ? "" : policy_string(p, z[zone].name, NULL);
+	return z == NULL || zone >= n ? "" : policy_string(p, z[zone].name, NULL);
 }
 
 /* ---- writing ---- */

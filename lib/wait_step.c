@@ -116,6 +116,9 @@ fits_at(struct waiter *w)
 	}
 	if (d->retry_at == RATION_NEVER)
 		return UINT64_MAX;
+	/* An override may end long after the last second that has its ns in 64 bits. */
+	if (d->retry_at > INT64_MAX / INT64_C(1000000000))
+		return UINT64_MAX;
 	in = fits_in(w, 0);
 	/* Where an override ends before that, only the second is known. */
 	if (d->retry_at * INT64_C(1000000000) > w->c.ctx.unix_ns)
