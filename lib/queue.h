@@ -11,7 +11,7 @@
  *	owner   birth(30) slot+1(28)	    the key whose queue it is
  *	tail    ticket(24)		    the next one to be taken
  *	turn    ticket(24) c(1) ms(39)	    whose turn it is, and since when
- *	pace    last(40) cost(24)	    the last spread admission, 1/16 of a ms; what it took
+ *	pace    last(40) cost(24)	    the last spread admission, in 2^16 ns; what it took
  *	keep    ms			    until then the pace matters
  *	bell    0(32) n(32)		    counts up at every event: a futex
  *	place   lap(17) 0.. state(2) ms(39) of ticket lap * 128 + index
@@ -124,7 +124,7 @@ bool queue_take(
 
 enum queue_answer {
 	QUEUE_ASK,   /* ask now */
-	QUEUE_SLEEP, /* until *until_ms */
+	QUEUE_SLEEP, /* until due_ms of those ahead */
 	QUEUE_LOST,  /* passed over: take another */
 };
 /* How it stands before a ticket. */
@@ -164,10 +164,12 @@ uint32_t pace_cost(uint64_t units256);
  */
 bool pace_last(
     const struct queue *q, uint64_t now_ns, uint64_t *last_ns, uint64_t *units256, uint64_t *word);
-/* Replace it, until whose end (keep_ms) the queue is kept.  False: somebody else was faster. */
+/* Replace it.  False: somebody else was faster. */
 bool pace_set(
     const struct queue *q, uint64_t old, uint64_t now_ns, uint64_t units256, uint64_t *word);
+/* Put the old one back, unless another has come since. */
 void pace_undo(const struct queue *q, uint64_t word, uint64_t old);
+/* Until then the queue stays this key's. */
 void pace_keep(const struct queue *q, uint64_t until_ms);
 
 /* ---- events ---- */

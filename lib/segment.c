@@ -19,7 +19,7 @@
 
 #define ALIGN(n, a) (((n) + (a)-1) / (a) * (a))
 #define PAGE 4096u
-#define QUEUES_MIN 256u /* half a megabyte */
+#define QUEUES_MIN 256u /* a quarter of a megabyte */
 #define QUEUES_MAX 4096u
 
 /* Where the parts of the counters lie. */
