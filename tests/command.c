@@ -19,6 +19,8 @@ struct ran ran;
 static _Noreturn void
 become(const struct server *s, const char *const *argv, int in, int out, int err)
 {
+	static const int usual[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE };
+
 	(void)setenv("RATION_DIR", s->dir, 1);
 	(void)setenv("RATION", command, 1); /* for commands that run it in turn */
 	(void)unsetenv("RATION_INSTANCE");
@@ -26,6 +28,9 @@ become(const struct server *s, const char *const *argv, int in, int out, int err
 	(void)dup2(out, STDOUT_FILENO);
 	if (err != -1)
 		(void)dup2(err, STDERR_FILENO);
+	/* As a login shell starts it: under nohup or a CI job some may be ignored. */
+	for (unsigned i = 0; i < sizeof(usual) / sizeof(*usual); i++)
+		(void)signal(usual[i], SIG_DFL);
 	(void)execv(command, (char **)(uintptr_t)argv);
 	_exit(99);
 }
