@@ -10,6 +10,8 @@
 #include "permits.h"
 #include "rows.h"
 
+#define TRIES_MAX 16u
+
 /* One lease. */
 struct held {
 	char limit[RATION_NAME_MAX + 1];
@@ -64,10 +66,26 @@ add(struct leases *l, const char *limit, const char *key, uint64_t word)
 	return h->key != NULL;
 }
 
+/* A limit's name, by a policy that is not being rewritten meanwhile. */
+static void
+limit_name(const struct leases *l, uint32_t id, char out[RATION_NAME_MAX + 1])
+{
+	struct policy_ref p;
+
+	out[0] = '\0';
+	for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
+		if (!policy_current(l->c->seg.policy, &p))
+			return;
+		row_limit_name(&p, id, out);
+		if (policy_intact(&p))
+			return;
+	}
+}
+
 /* Those of one slot; key: only this one's, NULL: any.  False: out of memory. */
 static bool
-add_slot(struct leases *l, const struct policy_ref *p, uint64_t slot, int64_t limit_id,
-    const unsigned char *key, size_t key_len)
+add_slot(
+    struct leases *l, uint64_t slot, int64_t limit_id, const unsigned char *key, size_t key_len)
 {
 	char limit[RATION_NAME_MAX + 1], text[KEY_TEXT_MAX];
 	unsigned char bytes[256];
@@ -80,7 +98,7 @@ add_slot(struct leases *l, const struct policy_ref *p, uint64_t slot, int64_t li
 	len = permits_key(&l->c->seg, &at, bytes);
 	if (len <= 0 || (key && ((size_t)len != key_len || memcmp(bytes, key, key_len) != 0)))
 		return true;
-	row_limit_name(p, at.limit, limit);
+	limit_name(l, at.limit, limit);
 	key_text(bytes, (size_t)len, text);
 	for (uint32_t i = 0; i < at.n; i++)
 		if (!add(l, limit, text, at.at[i].word))
@@ -185,12 +203,22 @@ print_all(const struct leases *l)
 
 /* LIMIT of the policy; -1: none given.  EXIT_OK, or an exit code and it was said. */
 static int
-limit_argument(const struct policy_ref *p, const struct args *a, int64_t *id)
+limit_argument(const struct leases *l, const struct args *a, int64_t *id)
 {
+	struct policy_ref p;
+
 	*id = -1;
-	if (a->npos == 0)
-		return EXIT_OK;
-	*id = policy_limit_id(p, a->pos[0], strlen(a->pos[0]));
+	for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
+		if (!policy_current(l->c->seg.policy, &p)) {
+			complain("leases: the segment has no policy yet: try again");
+			return EXIT_SERVICE;
+		}
+		if (a->npos == 0)
+			return EXIT_OK;
+		*id = policy_limit_id(&p, a->pos[0], strlen(a->pos[0]));
+		if (policy_intact(&p))
+			break;
+	}
 	if (*id >= 0)
 		return EXIT_OK;
 	complain("leases: %s: no such limit; ration status lists them", a->pos[0]);
@@ -202,7 +230,6 @@ collect(struct leases *l, const struct args *a)
 {
 	const struct segment *seg = &l->c->seg;
 	unsigned char key[256];
-	struct policy_ref p;
 	int64_t limit;
 	int len = 0, code;
 
@@ -210,16 +237,12 @@ collect(struct leases *l, const struct args *a)
 		complain("leases: \"%s\" is no key", a->pos[1]);
 		return EXIT_USAGE;
 	}
-	if (!policy_current(seg->policy, &p)) {
-		complain("leases: the segment has no policy yet: try again");
-		return EXIT_SERVICE;
-	}
-	code = limit_argument(&p, a, &limit);
+	code = limit_argument(l, a, &limit);
 	for (uint64_t slot = 0; code == EXIT_OK; slot++) {
 		slot = permits_next(seg, slot, seg->nslots);
 		if (slot == seg->nslots)
 			break;
-		if (!add_slot(l, &p, slot, limit, len > 0 ? key : NULL, (size_t)len)) {
+		if (!add_slot(l, slot, limit, len > 0 ? key : NULL, (size_t)len)) {
 			complain("leases: out of memory");
 			code = EXIT_SERVICE;
 		}
