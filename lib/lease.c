@@ -482,6 +482,33 @@ lease_take(const struct cell_ctx *x, const struct lease_key *k, const struct per
 
 /* ---- giving back ---- */
 
+/* Chunk 0 of the key that this slot is a chunk of. */
+static bool
+find_first(const struct segment *seg, uint64_t slot, uint32_t limit, struct found *out)
+{
+	unsigned char key[256];
+	struct limit_def def;
+	struct policy_ref p;
+	struct ident id = { 0 };
+	int len = table_slot_key(seg, slot, key);
+
+	for (unsigned tries = 0; len > 0 && tries < 64; tries++) {
+		bool found;
+
+		if (!policy_current(seg->policy, &p))
+			return false;
+		found = policy_limit(&p, limit, &def);
+		id.limit = policy_string(&p, found ? def.name : 0, &id.limit_len);
+		id.key = key;
+		id.key_len = (size_t)len;
+		ident_hash(seg, &id);
+		/* Else hashed by another name. */
+		if (policy_intact(&p))
+			return found && table_find(seg, &id, limit, out);
+	}
+	return false;
+}
+
 /* Wake who waits for the key of this slot, be it a chunk. */
 static void
 wake(const struct segment *seg, uint64_t slot, uint64_t birth)
@@ -489,22 +516,9 @@ wake(const struct segment *seg, uint64_t slot, uint64_t birth)
 	const word_t *s = segment_slot(seg, slot);
 	uint64_t link = word_load(&s[SLOT_LINK]), cache;
 	struct found f = { .slot = slot, .birth = birth };
-	unsigned char key[256];
-	struct limit_def limit;
-	struct policy_ref p;
-	struct ident id = { 0 };
-	int len;
 
 	if (LINK_CHUNK(link) != 0) {
-		len = table_slot_key(seg, slot, key);
-		if (len <= 0 || !policy_current(seg->policy, &p) ||
-		    !policy_limit(&p, LINK_LIMIT(link), &limit))
-			return;
-		id.limit = policy_string(&p, limit.name, &id.limit_len);
-		id.key = key;
-		id.key_len = (size_t)len;
-		ident_hash(seg, &id);
-		if (!table_find(seg, &id, LINK_LIMIT(link), &f))
+		if (!find_first(seg, slot, LINK_LIMIT(link), &f))
 			return;
 		s = segment_slot(seg, f.slot);
 	}
