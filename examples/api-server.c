@@ -89,9 +89,11 @@ answer_denied(struct request *rq)
 	const char *id = json_string_value(json_object_get(rq->vars, "request_id"));
 	const ration_attr_t field = { sizeof(field), "request_id", id, strlen(id) };
 	char body[4096];
+	int n;
 
 	limit_headers(rq);
-	if (ration_http_body(rq->worker->ration, &rq->d, &field, 1, body, sizeof(body)) < 0)
+	n = ration_http_body(rq->worker->ration, &rq->d, &field, 1, body, sizeof(body));
+	if (n < 0 || (size_t)n >= sizeof(body)) /* rather none than half of it */
 		body[0] = '\0';
 	answer(rq, ration_http_status(rq->worker->ration, &rq->d), body);
 }
@@ -160,6 +162,28 @@ account_of(struct request *rq)
 /* ---- Asking ---- */
 
 /*
+ * The lease that the route took, if it takes one.  A request of this service keeps one at most: of
+ * a route with two all is given back, for who forgets a lease keeps it until he ends.
+ */
+static int
+take_lease(struct request *rq)
+{
+	ration_lease_t lease;
+
+	for (unsigned i = 0; i < RATION_CLAIMS_MAX; i++) {
+		if (ration_decision_lease(rq->worker->ration, &rq->d, i, &lease) != 0)
+			continue;
+		if (rq->lease.word) {
+			ration_refund(rq->worker->ration, &rq->d, RATION_COST_MAX);
+			rq->lease = (ration_lease_t) { 0 };
+			return RATION_ELEASE;
+		}
+		rq->lease = lease;
+	}
+	return RATION_ADMITTED;
+}
+
+/*
  * Take what the policy's route for this request takes.  Opening is tried again with each request
  * while it fails, for that is cheap; then the handle lasts, also over restarts of rationd.
  * A service that would rather serve without limits than not at all passes RATION_FAIL_OPEN.
@@ -185,10 +209,8 @@ take(struct request *rq)
 		    w->ration, rq->method, rq->path, attrs, rq->account ? 2 : 1, cost, &rq->d);
 	}
 	json_object_set_new(rq->vars, "cost", json_integer((json_int_t)cost));
-	for (unsigned i = 0; r == RATION_ADMITTED && i < RATION_CLAIMS_MAX; i++) {
-		if (ration_decision_lease(w->ration, &rq->d, i, &rq->lease) == 0)
-			break;
-	}
+	if (r == RATION_ADMITTED)
+		r = take_lease(rq);
 
 	if (r < 0 && r != w->logged) /* once, not with each request */
 		fprintf(stderr, "api-server: worker %u: limits cannot be asked: %s\n", w->index,
