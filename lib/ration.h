@@ -321,6 +321,7 @@ int ration_peek_all(ration_t *r, const ration_claim_t *claims, size_t n, ration_
 /*
  * Give back `units` of each rate that d charged: never more than d charged, never
  * below zero.  A second call with the same d gives back again: count for yourself.
+ * A lease that d took is given back too, unless units is 0.
  * A bucket's units come back by themselves in the order in which they were taken, and
  * what has come back is not given back once more.
  * After the window's end, a reset, a change of window or algorithm, or the reuse
