@@ -94,6 +94,7 @@ struct permission {
 	struct timespec wait_to; /* CLOCK_MONOTONIC */
 	ration_lease_t lease;
 	bool leased;
+	uint64_t until_ns; /* the lease ends; 0: with us */
 	ration_decision_t d;
 };
 
@@ -148,6 +149,9 @@ take(const struct target *t, struct permission *p, const char **wrong)
 
 	*wrong = NULL;
 	p->leased = rc == RATION_ADMITTED;
+	/* Now, not once the command runs: it is to end before its lease does. */
+	if (p->leased && p->ttl_ns != 0)
+		p->until_ns = mono_now() + p->ttl_ns;
 	if (p->cost_given && rc >= 0) {
 		*wrong = "--cost: the limit is of leases, and a command takes one";
 		if (p->leased)
@@ -183,7 +187,7 @@ run_command(const struct target *t, struct permission *p, char **argv)
 		complain("exec: %s: %s", argv[0], strerror(child.error));
 		return child.error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
 	}
-	code = child_wait(&child, p->leased && p->ttl_ns != 0 ? mono_now() + p->ttl_ns : 0);
+	code = child_wait(&child, p->until_ns);
 	give_back(t, p, true);
 	return code;
 }
