@@ -48,23 +48,6 @@ open_file(const struct paths *p)
 	return open(p->holders, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 }
 
-static int
-open_error(void)
-{
-	switch (errno) {
-	case ENOENT:
-	case ENOTDIR:
-		return RATION_ENOSEG;
-	case EACCES:
-	case EPERM:
-		return RATION_EPERM;
-	case ELOOP:
-		return RATION_EOWNER;
-	default:
-		return RATION_ESYS;
-	}
-}
-
 static struct flock
 lock_of(uint32_t number, short type)
 {
@@ -124,7 +107,7 @@ take_number(struct ration *r, const struct segment *seg, uint32_t *number, void 
 	int fd = open_file(&r->paths), e;
 
 	if (fd == -1)
-		return open_error();
+		return segment_open_error();
 	e = segment_trusted(fd, &r->paths, &bytes);
 	if (e == 0)
 		e = lock_number(fd, seg, number);

@@ -89,8 +89,8 @@ segment_same_boot(const struct segment *seg)
 
 /* ---- attaching ---- */
 
-static int
-open_error(void)
+int
+segment_open_error(void)
 {
 	switch (errno) {
 	case ENOENT:
@@ -130,7 +130,7 @@ map_file(const char *path, const struct paths *p, bool writable, uint64_t min, v
 	int fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
 	if (fd == -1)
-		return open_error();
+		return segment_open_error();
 	e = segment_trusted(fd, p, bytes);
 	if (e == 0 && (*bytes < min || *bytes > (uint64_t)1 << 46))
 		e = RATION_EBADSEG;

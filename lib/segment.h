@@ -97,6 +97,8 @@ int segment_policy_switch(const struct paths *p, struct segment *seg, const stru
 /* What a killed rationd left of all that, and of objects that were never complete. */
 void segment_tidy(const struct paths *p);
 
+/* What the errno of an open(2) of one of an instance's files says. */
+int segment_open_error(void);
 /* Is fd a file that root, we, or the run directory's owner made, closed to the world?  0 or an
  * error. */
 int segment_trusted(int fd, const struct paths *p, uint64_t *bytes);

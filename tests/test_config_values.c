@@ -2,7 +2,7 @@
  * test_config_values.c - values and concurrency from the policy file and live changes to the
  * compiled area: who gets which value until when, and that nothing turns leases into rates.
  */
-#include "compile.h"
+#include "compiled.h"
 #include "rate.h"
 
 #include <setjmp.h>
@@ -12,75 +12,7 @@
 /* after the above */
 #include <cmocka.h>
 
-#define AREA (UINT64_C(4) << 20)
-#define NOW INT64_C(1795284000) /* 21 November 2026, 18:00 UTC */
 #define HOUR 3600
-
-static struct mistakes m;
-static void *area;
-static struct policy_ref ref;
-
-static struct config *
-load(const char *text)
-{
-	struct config *c;
-
-	if (config_parse("p.yaml", text, strlen(text), &c, &m) != 0)
-		fail_msg("refused: %s", m.text[0]);
-	return c;
-}
-
-static int
-compile_over(const struct config *c, const struct change *changes, size_t n,
-    const struct policy_area *previous, void *out)
-{
-	int result = config_compile(c, changes, n, previous, 2, NOW, out, AREA, 1, &m);
-
-	ref = (struct policy_ref) { .area = out, .area_bytes = AREA, .version = 1 };
-	return result;
-}
-
-static int
-compile(const struct config *c, const struct change *changes, size_t n)
-{
-	return compile_over(c, changes, n, NULL, area);
-}
-
-static void
-take(const char *text)
-{
-	struct config *c = load(text);
-
-	assert_int_equal(compile(c, NULL, 0), 0);
-	config_free(c);
-}
-
-static struct limit_def
-limit_of(const char *name)
-{
-	int64_t id = policy_limit_id(&ref, name, strlen(name));
-	struct limit_def l;
-
-	assert_true(id >= 0);
-	assert_true(policy_limit(&ref, (uint32_t)id, &l));
-	return l;
-}
-
-static struct ruleset
-ruleset_of(const char *limit, const char *key, int64_t t)
-{
-	int64_t id = policy_limit_id(&ref, limit, strlen(limit)), index;
-	struct ruleset r;
-	bool listed;
-
-	assert_true(id >= 0);
-	index = policy_resolve(&ref, (uint32_t)id, key, strlen(key), &listed);
-	assert_true(index >= 0);
-	assert_true(policy_ruleset(&ref, (uint32_t)index, &r));
-	for (int i = 0; i < 8 && r.until <= t; i++)
-		assert_true(policy_ruleset(&ref, r.next, &r));
-	return r;
-}
 
 /* "24 months; p.yaml:3: plan b" */
 static const char *
@@ -361,13 +293,6 @@ test_not_turned(void **state)
 	assert_int_equal(over("limits: {r: 7/min}\n", NULL), 0);
 }
 
-static int
-group_setup(void **state)
-{
-	area = aligned_alloc(64, AREA);
-	return area == NULL;
-}
-
 int
 main(void)
 {
@@ -379,5 +304,5 @@ main(void)
 		cmocka_unit_test(test_not_turned),
 	};
 
-	return cmocka_run_group_tests_name("config_values", tests, group_setup, NULL);
+	return cmocka_run_group_tests_name("config_values", tests, compiled_setup, NULL);
 }
