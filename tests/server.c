@@ -66,6 +66,23 @@ mono_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+int64_t
+cpu_ms(pid_t pid)
+{
+	unsigned long user = 0, system = 0;
+	char path[64];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+			     &user, &system),
+	    2);
+	(void)fclose(f);
+	return (int64_t)(user + system) * 1000 / sysconf(_SC_CLK_TCK);
+}
+
 void
 spawn(struct server *s, const char *const *args)
 {

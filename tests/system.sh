@@ -69,9 +69,9 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# until_true COMMAND...: false after five seconds
+# until_true COMMAND...: false after twenty seconds
 until_true() {
-	local until=$((SECONDS + 6))
+	local until=$((SECONDS + 21))
 	until "$@" >/dev/null 2>&1; do
 		((SECONDS < until)) || return 1
 		sleep 0.02

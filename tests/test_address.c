@@ -408,7 +408,7 @@ long_headers(void **state)
 
 	open_proxies(&f);
 	assert_non_null(text);
-	(void)clock_gettime(CLOCK_MONOTONIC, &t0);
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t0);
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		size_t len = strlen(parts[i]), n = 65536 / len * len;
 
@@ -422,7 +422,7 @@ long_headers(void **state)
 		memcpy(text + n, ", for=203.0.113.9", 18);
 		assert_string_equal(client(&f, "127.0.0.1", NULL, text), "203.0.113.9");
 	}
-	(void)clock_gettime(CLOCK_MONOTONIC, &t1);
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t1);
 	/* Some 70 headers: milliseconds if linear, many seconds if not. */
 	assert_true(t1.tv_sec - t0.tv_sec < 5);
 	free(text);

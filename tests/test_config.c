@@ -375,9 +375,9 @@ test_hostile(void **state)
 	p += sprintf(p, "limits:\n");
 	for (int i = 0; i < 200000; i++)
 		p += sprintf(p, "  a%06d: x\n", i);
-	clock_gettime(CLOCK_MONOTONIC, &start);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &start);
 	got = mistakes_of(text, (size_t)(p - text));
-	clock_gettime(CLOCK_MONOTONIC, &end);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
 	assert_non_null(got);
 	for (const char *q = got; (q = strchr(q, '\n')) != NULL; q++)
 		lines++;

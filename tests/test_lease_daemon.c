@@ -437,24 +437,6 @@ test_schema_1(void **state)
 
 /* ---- what it costs ---- */
 
-/* Processor time of a process, ms. */
-static int64_t
-cpu_ms(pid_t pid)
-{
-	unsigned long user = 0, system = 0;
-	char path[64];
-	FILE *f;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	f = fopen(path, "r");
-	assert_non_null(f);
-	assert_int_equal(fscanf(f, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-			     &user, &system),
-	    2);
-	(void)fclose(f);
-	return (int64_t)(user + system) * 1000 / sysconf(_SC_CLK_TCK);
-}
-
 /* Percent of one processor over 2 s. */
 static double
 load(const struct server *s)

@@ -8,7 +8,7 @@ set -euo pipefail
 build=$(cd "${1:?build root}" && pwd)
 PATH=$build/daemon:$build/tui:$PATH
 RATION_DIR=$(mktemp -d /dev/shm/ration-top.XXXXXX)
-export RATION_DIR TZ=UTC
+export RATION_DIR TMUX_TMPDIR=$RATION_DIR TZ=UTC
 unset RATION_INSTANCE NO_COLOR TMUX
 socket=ration-top-$$-$RANDOM.0
 seed=${SEED:-$RANDOM}
