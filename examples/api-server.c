@@ -133,7 +133,8 @@ joined(struct request *rq, const char *name, char *buf, size_t size)
 static void
 client_address(struct request *rq, char *buf, size_t size)
 {
-	char forwarded[2048], x_forwarded_for[2048], *peer = NULL;
+	/* As long as all headers may be: of one cut short, its writer would be the proxy. */
+	char forwarded[HEADERS_MAX], x_forwarded_for[HEADERS_MAX], *peer = NULL;
 	uint16_t port;
 
 	evhttp_connection_get_peer(evhttp_request_get_connection(rq->http), &peer, &port);

@@ -106,7 +106,7 @@ work(const struct workers *w, unsigned i)
 	    EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST | EVHTTP_REQ_PUT | EVHTTP_REQ_PATCH |
 		EVHTTP_REQ_DELETE);
 	evhttp_set_timeout(http, 30);
-	evhttp_set_max_headers_size(http, 16 * 1024);
+	evhttp_set_max_headers_size(http, HEADERS_MAX);
 	evhttp_set_max_body_size(http, BODY_MAX);
 	event_base_dispatch(base);
 	status = 0;

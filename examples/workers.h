@@ -11,6 +11,7 @@
 #include <event2/http.h>
 
 #define WORKERS_MAX 64u
+#define HEADERS_MAX (16 * 1024) /* bytes of all headers of a request */
 
 struct workers {
 	unsigned n;    /* processes, 1..WORKERS_MAX */

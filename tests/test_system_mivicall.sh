@@ -116,6 +116,8 @@ for address in 2001:db8:1:2::1 2001:0DB8:1:2:ffff::; do call GET /v1/numbers '' 
 is 'IPv6 counts by /64' "$(used per-ip 2001:db8:1:2::/64)" 2
 call GET /v1/numbers '' -H 'Forwarded: for="[2001:db8:1:2::77]:4711";proto=https'
 is 'Forwarded as well' "$(used per-ip 2001:db8:1:2::/64)" 3
+call GET /v1/numbers '' -H "X-Forwarded-For: $(printf '%03000d' 7), 203.0.113.200"
+is 'however long a client makes X-Forwarded-For' "$(used per-ip 203.0.113.200)" 1
 call GET /v1/numbers ''
 is 'without a proxy it is the peer' "$(used per-ip 127.0.0.1)" 1
 
