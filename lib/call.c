@@ -842,10 +842,10 @@ call_begin(struct call *c, ration_t *r, bool charge, ration_decision_t *d)
 	if (r == NULL || (d != NULL && d->size != sizeof(*d)))
 		return RATION_EINVAL;
 	seg = handle_current(r);
+	c->seg = seg;
 	if (seg == NULL)
 		return decision_degraded(r, d);
 	c->handle = r;
-	c->seg = seg;
 	c->d = d;
 	if (d == NULL) {
 		c->own.size = sizeof(c->own);
