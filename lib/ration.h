@@ -400,9 +400,9 @@ int ration_lease_named(ration_t *r, const char *limit, const void *key, size_t k
     const void *name, size_t name_len, ration_lease_t *lease, ration_decision_t *d);
 /*
  * Give a lease back, and clear *lease.  Any process may.  Lock-free; one system call when
- * somebody waits for it.  Once: a copy of it, or a refund of the decision that took it, ends another
- * lease if this process has taken the same permit again within 34 ms.
- * Returns 0; RATION_ESTALE: it had ended already; RATION_EINVAL, _EDETACHED.
+ * somebody waits for it.  Once: a copy of it, or a refund of the decision that took it, ends
+ * another lease if this process has taken the same permit again within 34 ms. Returns 0;
+ * RATION_ESTALE: it had ended already; RATION_EINVAL, _EDETACHED.
  */
 int ration_release(ration_t *r, ration_lease_t *lease);
 /* Give back one lease of that name.  RATION_ESTALE: there is none. */
