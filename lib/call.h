@@ -1,7 +1,7 @@
 /*
  * call.h - a call in progress: its claims, what was found and seen of each.
  *
- * The order of things is the same for every call (call.c):
+ * The order of things is the same for every call (call.c, and what call_step.h names):
  *   1. find each key that exists (all lines asked for first)
  *   2. look at every rate of every claim; one that refuses ends the call here, with
  *	nothing charged and nothing added; before that the precise clock is read
