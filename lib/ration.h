@@ -349,7 +349,7 @@ int ration_key_peek(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision
  * understood, empty segments, "." and ".." are resolved.
  * attrs: n of them, 0..RATION_ATTRS_MAX, of different names; limits whose attribute is not
  * among them are left out.  An attribute that the policy takes for an address is cut to the
- * limit's prefix (IPv4 /32, IPv6 /64) before it is a key; RATION_EADDRESS when it is none.
+ * limit's prefix (IPv4 /32, IPv6 /64) before it is a key.
  * cost: of the limits whose cost the policy does not fix, as ration_acquire().
  * A concurrency limit of the route takes a lease, which ration_decision_lease() gives.
  * Exempt: if any key or address of the call is exempt, it is admitted, marked
