@@ -60,6 +60,8 @@ struct bench {
 
 uint64_t now_ns(void);
 uint64_t bench_random(uint64_t *state);
+/* ns of one access to a random one of these lines of 64 bytes, each waiting for the last. */
+double bench_access_ns(const char *lines, uint64_t nlines);
 /* Exits: a measurement that is none is worse than no measurement. */
 void __attribute__((noreturn, format(printf, 1, 2))) bench_fail(const char *fmt, ...);
 

@@ -14,8 +14,8 @@
 #define DRAWS 100000u
 
 static char (*draws)[KEY_BYTES + 1];
-static const char *lines;
-static uint64_t nlines;
+static const char *cold_lines;
+static uint64_t cold_nlines;
 
 static void
 key_text(uint32_t n, char key[KEY_BYTES + 1])
@@ -65,13 +65,13 @@ cold_start(struct bench *b)
 	    "  hour: 1000000000/hour\n");
 	b->r_cold = instance_open(&b->cold);
 	acquire_each(b->r_cold, "hour");
-	lines = instance_map(&b->cold, &bytes);
-	nlines = bytes / 64;
+	cold_lines = instance_map(&b->cold, &bytes);
+	cold_nlines = bytes / 64;
 	b->cold_ready = true;
 }
 
-static double
-access_ns(void)
+double
+bench_access_ns(const char *lines, uint64_t nlines)
 {
 	static uint64_t state = 7;
 	static volatile uint64_t none;
@@ -94,7 +94,7 @@ row_cold(struct bench *b, struct sample *s)
 
 	cold_start(b);
 	draw_keys();
-	s->base_ns = access_ns();
+	s->base_ns = bench_access_ns(cold_lines, cold_nlines);
 	begin = now_ns();
 	for (unsigned i = 0; i < DRAWS; i++) {
 		int v = ration_acquire(b->r_cold, "hour", draws[i], 1, &d);

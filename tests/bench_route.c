@@ -118,22 +118,6 @@ many_start(void)
 		bench_fail("out of memory");
 }
 
-/* As for cold_1m, of this larger object. */
-static double
-access_ns(void)
-{
-	static uint64_t state = 7;
-	static volatile uint64_t none;
-	uint64_t zero = none, begin = now_ns();
-
-	for (unsigned i = 0; i < DRAWS; i++) {
-		uint64_t line = (uint64_t)((unsigned __int128)bench_random(&state) * nlines >> 64);
-
-		state += *(const volatile uint64_t *)(const void *)(lines + line * 64) & zero;
-	}
-	return (double)(now_ns() - begin) / DRAWS;
-}
-
 void
 row_route3_cold(struct bench *b, struct sample *s)
 {
@@ -147,7 +131,7 @@ row_route3_cold(struct bench *b, struct sample *s)
 	for (unsigned i = 0; i < DRAWS; i++)
 		asker_of(&draws[i], (unsigned)bench_random(&seed) >> 1,
 		    (unsigned)bench_random(&seed) >> 1, (unsigned)bench_random(&seed) >> 1);
-	s->base_ns = access_ns();
+	s->base_ns = bench_access_ns(lines, nlines);
 	begin = now_ns();
 	for (unsigned i = 0; i < DRAWS; i++) {
 		ask(&draws[i], &d);

@@ -172,6 +172,18 @@ setup(void **state)
 }
 
 int
+setup_running(void **state, const char *policy)
+{
+	int e = setup(state);
+
+	if (e != 0)
+		return e;
+	put_file(*state, "ration.yaml", policy);
+	start(*state);
+	return 0;
+}
+
+int
 teardown(void **state)
 {
 	struct server *s = *state;

@@ -34,6 +34,8 @@ struct server {
 
 /* cmocka's fixtures: *state is a struct server in an empty directory. */
 int setup(void **state);
+/* The same, with rationd running by this policy. */
+int setup_running(void **state, const char *policy);
 int teardown(void **state);
 
 void path_in(const struct server *s, const char *name, char *out, size_t size);

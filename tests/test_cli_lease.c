@@ -27,13 +27,7 @@ static const char policy[] = "table: {keys: 1k}\n"
 static int
 begin(void **state)
 {
-	int e = setup(state);
-
-	if (e != 0)
-		return e;
-	put_file(*state, "ration.yaml", policy);
-	start(*state);
-	return 0;
+	return setup_running(state, policy);
 }
 
 /* Of `ration leases`: how many, and the first. */

@@ -33,13 +33,7 @@ static int holders_killed = 1000, holders_idle = 2000;
 static int
 begin(void **state)
 {
-	int e = setup(state);
-
-	if (e != 0)
-		return e;
-	put_file(*state, "ration.yaml", policy);
-	start(*state);
-	return 0;
+	return setup_running(state, policy);
 }
 
 /* ---- processes that hold leases ---- */
