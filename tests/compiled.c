@@ -7,6 +7,8 @@
 /* after the above */
 #include <cmocka.h>
 
+const char *compiled_name = "p.yaml";
+uint32_t compiled_cells = 2;
 struct mistakes m;
 void *area;
 struct policy_ref ref;
@@ -16,7 +18,7 @@ load(const char *text)
 {
 	struct config *c;
 
-	if (config_parse("p.yaml", text, strlen(text), &c, &m) != 0)
+	if (config_parse(compiled_name, text, strlen(text), &c, &m) != 0)
 		fail_msg("refused: %s", m.text[0]);
 	return c;
 }
@@ -25,7 +27,7 @@ int
 compile_over(const struct config *c, const struct change *changes, size_t n,
     const struct policy_area *previous, void *out)
 {
-	int result = config_compile(c, changes, n, previous, 2, NOW, out, AREA, 1, &m);
+	int result = config_compile(c, changes, n, previous, compiled_cells, NOW, out, AREA, 1, &m);
 
 	ref = (struct policy_ref) { .area = out, .area_bytes = AREA, .version = 1 };
 	return result;

@@ -6,14 +6,17 @@
 
 #include "compile.h"
 
-#define AREA (UINT64_C(4) << 20)
+#define AREA (UINT64_C(16) << 20)
 #define NOW INT64_C(1795284000) /* 21 November 2026, 18:00 UTC */
 
 extern struct mistakes m; /* of the last text, where it is refused */
 extern void *area;
 extern struct policy_ref ref; /* what was compiled last */
 
-/* The file is called p.yaml. */
+/* What the file is called (p.yaml), and how many rates a slot holds (2). */
+extern const char *compiled_name;
+extern uint32_t compiled_cells;
+
 struct config *load(const char *text);
 /* Over what `previous` knows of limits, NULL: nothing.  0 or -1, as config_compile(). */
 int compile_over(const struct config *c, const struct change *changes, size_t n,

@@ -3,7 +3,7 @@
  * gets what and why, live changes and their ends, stable ids, what does not fit; and
  * that 100,000 keys take less than two seconds.
  */
-#include "compile.h"
+#include "compiled.h"
 #include "rate.h"
 
 #include <setjmp.h>
@@ -14,8 +14,6 @@
 /* after the above */
 #include <cmocka.h>
 
-#define AREA (UINT64_C(8) << 20)
-#define NOW INT64_C(1795284000) /* 21 November 2026, 18:00 UTC */
 #define HOUR 3600
 
 static const char policy[] =
@@ -39,49 +37,6 @@ static const char policy[] =
     "4711}\n"                                                  /* 17 */
     "  - {key: 'clinic:7', limit: api, rates: [7/min, 9/h]}\n" /* 18 */
     "  - {limit: tokyo, mode: off, until: 2020-01-01}\n";      /* 19 */
-
-static struct mistakes m;
-static void *area;
-static struct policy_ref ref;
-
-static struct config *
-load(const char *text)
-{
-	struct config *c;
-
-	if (config_parse("ration.yaml", text, strlen(text), &c, &m) != 0)
-		fail_msg("refused: %s", m.text[0]);
-	return c;
-}
-
-static int
-compile(const struct config *c, const struct change *changes, size_t n)
-{
-	int result = config_compile(c, changes, n, NULL, 4, NOW, area, AREA, 1, &m);
-
-	ref = (struct policy_ref) { .area = area, .area_bytes = AREA, .version = 1 };
-	return result;
-}
-
-/* The ruleset of a key, ahead to time t. */
-static struct ruleset
-ruleset_of(const char *limit, const char *key, int64_t t)
-{
-	int64_t id = policy_limit_id(&ref, limit, strlen(limit));
-	struct ruleset r;
-	int64_t index;
-	bool listed;
-
-	assert_true(id >= 0);
-	index = policy_resolve(&ref, (uint32_t)id, key, strlen(key), &listed);
-	assert_true(index >= 0);
-	assert_true(policy_ruleset(&ref, (uint32_t)index, &r));
-	for (int i = 0; i < 8 && r.until <= t; i++)
-		assert_true(policy_ruleset(&ref, r.next, &r));
-	assert_true(r.until > t);
-	assert_int_equal(r.limit, id);
-	return r;
-}
 
 /* As text: "300/hour; enforce; ration.yaml:6: plan growth". */
 static const char *
@@ -594,6 +549,8 @@ test_scale(void **state)
 static int
 setup(void **state)
 {
+	compiled_name = "ration.yaml";
+	compiled_cells = 4;
 	area = aligned_alloc(64, AREA);
 	return area == NULL ? -1 : 0;
 }

@@ -4,7 +4,7 @@
  * a slow search; the bound on visits against every path; who is exempt; that 1,000
  * routes beside 10,000 keys load in a second.
  */
-#include "compile.h"
+#include "compiled.h"
 #include "digest.h"
 #include "route_bound.h"
 
@@ -20,39 +20,18 @@
 #include "rate.h"
 #include "route.h"
 
-#define AREA (UINT64_C(16) << 20)
-#define NOW INT64_C(1795284000) /* 21 November 2026, 18:00 UTC */
-
-static struct mistakes m;
-static void *area;
-static struct policy_ref ref;
-
-static struct config *
-load(const char *text)
+static struct ruleset
+rules_of(const char *limit, const char *key, bool *listed)
 {
-	struct config *c;
+	int64_t id = policy_limit_id(&ref, limit, strlen(limit)), index;
+	struct ruleset r;
 
-	if (config_parse("ration.yaml", text, strlen(text), &c, &m) != 0)
-		fail_msg("refused: %s", m.text[0]);
-	return c;
-}
-
-static int
-compile(const struct config *c, const struct change *changes, size_t n)
-{
-	int result = config_compile(c, changes, n, NULL, 4, NOW, area, AREA, 1, &m);
-
-	ref = (struct policy_ref) { .area = area, .area_bytes = AREA, .version = 1 };
-	return result;
-}
-
-static void
-take(const char *text)
-{
-	struct config *c = load(text);
-
-	assert_int_equal(compile(c, NULL, 0), 0);
-	config_free(c);
+	assert_true(id >= 0);
+	index = policy_resolve(&ref, (uint32_t)id, key, strlen(key), listed);
+	assert_true(index >= 0);
+	assert_true(policy_ruleset(&ref, (uint32_t)index, &r));
+	assert_int_equal(r.limit, id);
+	return r;
 }
 
 /* The pattern that a request takes, "-" when there is none. */
@@ -561,25 +540,11 @@ test_time(void **state)
 
 /* ---- who is exempt ---- */
 
-static struct ruleset
-ruleset_of(const char *limit, const char *key, bool *listed)
-{
-	int64_t id = policy_limit_id(&ref, limit, strlen(limit)), index;
-	struct ruleset r;
-
-	assert_true(id >= 0);
-	index = policy_resolve(&ref, (uint32_t)id, key, strlen(key), listed);
-	assert_true(index >= 0);
-	assert_true(policy_ruleset(&ref, (uint32_t)index, &r));
-	assert_int_equal(r.limit, id);
-	return r;
-}
-
 static bool
 exempt(const char *limit, const char *key)
 {
 	bool listed;
-	struct ruleset r = ruleset_of(limit, key, &listed);
+	struct ruleset r = rules_of(limit, key, &listed);
 
 	if ((r.flags & RULESET_EXEMPT) == 0)
 		return false;
@@ -684,15 +649,15 @@ test_environment(void **state)
 
 	take(policy);
 	assert_int_equal(ref.area->default_env, 1);
-	r = ruleset_of("api", "stranger", &listed);
+	r = rules_of("api", "stranger", &listed);
 	assert_int_equal(r.rates[0].units, 10);
 	assert_string_equal(
 	    policy_string(&ref, r.origin, NULL), "ration.yaml:4: plan p x environment box (0.1)");
 	assert_string_equal(policy_env_name(&ref, r.env), "box");
-	assert_int_equal(ruleset_of("api", "out", &listed).rates[0].units, 10);
-	assert_true(ruleset_of("api", "in", &listed).rates[0].units == RATION_UNLIMITED);
+	assert_int_equal(rules_of("api", "out", &listed).rates[0].units, 10);
+	assert_true(rules_of("api", "in", &listed).rates[0].units == RATION_UNLIMITED);
 	/* what comes after an override's end */
-	r = ruleset_of("api", "late", &listed);
+	r = rules_of("api", "late", &listed);
 	assert_int_equal(r.rates[0].units, 7);
 	assert_true(policy_ruleset(&ref, r.next, &r));
 	assert_int_equal(r.rates[0].units, 10);
@@ -839,6 +804,8 @@ setup(void **state)
 	(void)clock_gettime(CLOCK_REALTIME, &t);
 	seed = text != NULL ? strtoull(text, NULL, 0) : (uint64_t)t.tv_nsec * 1000003;
 	printf("seed: RATION_SEED=%llu\n", (unsigned long long)seed);
+	compiled_name = "ration.yaml";
+	compiled_cells = 4;
 	area = aligned_alloc(4096, AREA);
 	return area == NULL;
 }
