@@ -3,7 +3,7 @@
  * audit trail.
  *
  * One SQLite file for an instance, one schema with a version, one writer: rationd,
- * which keeps the file locked while it runs.  No SQL stands anywhere else.  A
+ * which keeps the file locked while it runs.  No SQL stands outside store*.c.  A
  * store_commit() is one transaction, on disk (synchronous=FULL) when it returns 0:
  * a change and its audit entry are both there or neither is.  Of the audit trail the last
  * AUDIT_KEPT entries are kept.
@@ -65,6 +65,13 @@ struct store_edit {
 /* Open, or create, mode 0600.  0; or -1 with err for people. */
 int store_open(const char *path, struct store **out, char *err, size_t errsize);
 void store_close(struct store *s);
+
+/*
+ * Several of the calls below as one transaction: begin, call them, end.  ok: false if any of them
+ * failed.  Nests; nothing is durable before the outermost end has returned 0.
+ */
+bool store_begin(struct store *s);
+int store_end(struct store *s, bool ok, char *err, size_t errsize);
 
 /* Id for the next change: never used before, in this run or an earlier one. */
 int64_t store_next_id(struct store *s);
