@@ -88,6 +88,7 @@ keeper_settings(struct keeper *k, const struct paths *p, const struct config_tab
 	k->gid = gid;
 	set_access(p->counters, 0660, gid);
 	set_access(p->policy, 0644, gid);
+	set_access(p->side, 0660, gid);
 	if (t->keys != k->seg.nslots)
 		log_warn(
 		    "table.keys is %llu, the segment was made for %llu and is kept: to change it, "
@@ -176,6 +177,8 @@ keeper_open(struct keeper *k, const struct paths *p, const struct config_table *
 	}
 	k->attached = e > 0;
 	if (!k->attached && create(k, p, t, gid, why, err, errsize) != 0)
+		return -1;
+	if (k->seg.side == NULL && segment_side_make(p, (unsigned)gid, &k->seg, err, errsize) != 0)
 		return -1;
 	keeper_settings(k, p, t, gid);
 	atomic_store_explicit(&k->seg.policy->sandbox, sandbox ? 1 : 0, memory_order_relaxed);
@@ -388,7 +391,8 @@ round_ended(struct keeper *k)
 			    &k->seg.limits[i].keys, k->sweep.per_limit[i], memory_order_relaxed);
 	k->pressed = k->live > k->seg.nslots / 8 * 7;
 	k->urgent = false;
-	memset(&k->sweep, 0, sizeof(k->sweep));
+	k->sweep = (struct sweep) { .hooks = k->sweep.hooks };
+	k->rounds++;
 }
 
 static uint64_t

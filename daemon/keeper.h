@@ -25,6 +25,7 @@ struct keeper {
 	struct segment seg;
 	struct clock clock;
 	struct sweep sweep;
+	uint64_t rounds;  /* ended */
 	uint64_t idle_ns; /* table.idle */
 	uint64_t live;    /* keys at the end of the last round */
 	uint64_t full;    /* calls that found no room, when last looked */

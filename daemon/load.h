@@ -17,7 +17,9 @@
 	X(defaults) \
 	X(table) \
 	X(share) \
-	X(admin_group) X(group) X(proxies) X(exempt) X(limits) X(routes) X(assign) X(overrides)
+	X(admin_group) \
+	X(group) X(proxies) X(exempt) X(limits) X(routes) X(assign) X(overrides) X(deliver) \
+	    X(history) X(requests) X(upstreams)
 #define FIELDS_TABLE(X) X(keys) X(rates) X(policy) X(idle)
 #define FIELDS_DEFAULTS(X) X(timezone) X(notify) X(plan) X(environment) X(share) X(mode) X(answer)
 #define FIELDS_LIMIT(X) \
@@ -28,7 +30,8 @@
 	X(values) \
 	X(key) \
 	X(cost) \
-	X(mode) X(when_full) X(unlisted) X(max_keys) X(timezone) X(title) X(answer) X(queue)
+	X(mode) \
+	X(when_full) X(unlisted) X(max_keys) X(timezone) X(title) X(answer) X(queue) X(notify)
 #define FIELDS_KEY(X) X(attribute) X(address) X(ipv4) X(ipv6)
 #define FIELDS_EXEMPT(X) X(keys) X(addresses)
 #define FIELDS_CLAIM(X) X(limit) X(key) X(cost)
@@ -168,6 +171,10 @@ void read_limits(struct loader *l, const struct node *key);
 void read_routes(struct loader *l, const struct node *key);
 void read_assign(struct loader *l, const struct node *key);
 void read_overrides(struct loader *l, const struct node *key);
+void read_deliver(struct loader *l, const struct node *key);
+void read_history(struct loader *l, const struct node *key);
+void read_requests(struct loader *l, const struct node *key);
+void read_upstreams(struct loader *l, const struct node *key);
 /* What is to be said of the routes when all sections have been read. */
 void check_routes(struct loader *l);
 

@@ -15,7 +15,16 @@
 
 #define STORE_SCHEMA 3
 
-enum store_part_id { PART_LIVE, PART_LEASES, PARTS };
+enum store_part_id {
+	PART_LIVE,
+	PART_LEASES,
+	PART_EVENTS,
+	PART_NOTIFIED,
+	PART_USAGE,
+	PART_REQUESTS,
+	PART_QUOTAS,
+	PARTS
+};
 enum store_step { STEP_BEGIN, STEP_COMMIT, STEP_ROLLBACK, STEPS };
 
 struct store_part {
@@ -23,7 +32,8 @@ struct store_part {
 	const char *const *sql;               /* statements, by the part's own numbers */
 	size_t n;
 };
-extern const struct store_part store_part_live, store_part_leases;
+extern const struct store_part store_part_live, store_part_leases, store_part_events,
+    store_part_notified, store_part_usage, store_part_requests, store_part_quotas;
 
 struct store {
 	sqlite3 *db;

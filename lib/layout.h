@@ -1,7 +1,7 @@
 /*
  * layout.h - what lies in shared memory, bit by bit, and why it is safe.
  *
- * Two objects make an instance.  *Counters* is writable by the group: whatever
+ * Two objects make an instance, and a third stands beside them (side.h).  *Counters* is writable by the group: whatever
  * is read from it is input, loaded once, range-checked, never an index before
  * that.  *Policy* (policy.h) is written by rationd alone and mapped read-only
  * by everybody else.
@@ -219,7 +219,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT_VERSION 2u
+#define LAYOUT_VERSION 3u
 #define COUNTERS_MAGIC UINT64_C(0x315447534e4f4954) /* "TIONSGT1" */
 
 #define TICK_NS UINT64_C(34000000)

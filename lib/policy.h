@@ -101,6 +101,8 @@ static_assert(sizeof(struct rate_def) == 64, "one cache line");
 #define RULESET_EXEMPT 2u
 /* Its days and months are those of the key's timezone. */
 #define RULESET_ZONED 4u
+/* Thresholds are noted: not RULESET_PLAIN. */
+#define RULESET_NOTIFY 8u
 
 struct ruleset {
 	uint32_t limit;  /* id */
@@ -112,8 +114,9 @@ struct ruleset {
 	uint32_t origin; /* string: where it comes from, for people */
 	uint16_t plan;   /* index into plans, 0: none */
 	uint16_t env;
-	uint32_t value; /* string: an entitlement's value; 0: none */
-	uint32_t reserved[8];
+	uint32_t value;    /* string: an entitlement's value; 0: none */
+	uint8_t notify[8]; /* RULESET_NOTIFY: percentages, rising, 0 after the last */
+	uint32_t reserved[6];
 	struct rate_def rates[RATION_RATES_MAX];
 };
 static_assert(sizeof(struct ruleset) == 64 + 4 * 64, "five cache lines");
@@ -304,17 +307,18 @@ struct policy_area {
 	uint32_t nanswers;
 	uint32_t nproxies;
 	uint32_t nexempt;
-	uint32_t reserved0;
-	uint64_t attrs;   /* nattrs struct name_def; of requests: [0] is "key" */
-	uint64_t nodes;   /* nnodes struct route_node */
-	uint64_t leaves;  /* nleaves struct route_leaf */
-	uint64_t claims;  /* nclaims struct route_claim */
-	uint64_t edges;   /* nedges struct route_edge */
-	uint64_t edgetab; /* nedgetab uint32_t: hash table of index + 1 */
-	uint64_t answers; /* nanswers struct answer_def; [0] is the default one */
-	uint64_t proxies; /* nproxies struct cidr_def */
-	uint64_t exempts; /* nexempt struct cidr_def */
-	uint64_t reserved[4];
+	uint32_t nupstreams;
+	uint64_t attrs;     /* nattrs struct name_def; of requests: [0] is "key" */
+	uint64_t nodes;     /* nnodes struct route_node */
+	uint64_t leaves;    /* nleaves struct route_leaf */
+	uint64_t claims;    /* nclaims struct route_claim */
+	uint64_t edges;     /* nedges struct route_edge */
+	uint64_t edgetab;   /* nedgetab uint32_t: hash table of index + 1 */
+	uint64_t answers;   /* nanswers struct answer_def; [0] is the default one */
+	uint64_t proxies;   /* nproxies struct cidr_def */
+	uint64_t exempts;   /* nexempt struct cidr_def */
+	uint64_t upstreams; /* nupstreams struct upstream_def */
+	uint64_t reserved[3];
 };
 
 /* Where a reader stands: one version of one mapped policy object. */

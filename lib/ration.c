@@ -104,8 +104,10 @@ blank_old(struct mapping *m)
 		segments += !m->lent;
 		if (segments < 3 || m->blank)
 			continue;
-		if (m->lent)
+		if (m->lent) {
 			s.head = NULL;
+			s.side = NULL;
+		}
 		segment_blank(&s);
 		m->blank = true;
 	}
@@ -290,8 +292,10 @@ ration_close(ration_t *r)
 	holder_close(r);
 	while ((m = r->maps) != NULL) {
 		r->maps = m->older;
-		if (m->lent)
+		if (m->lent) {
 			m->seg.head = NULL;
+			m->seg.side = NULL;
+		}
 		segment_detach(&m->seg);
 		free(m);
 	}

@@ -226,6 +226,25 @@ map_room(struct segment *seg)
 	return 0;
 }
 
+/* One that is not there, or not of these counters, is done without. */
+static void
+attach_side(const struct paths *p, bool writable, struct segment *seg)
+{
+	struct side_head *h;
+	uint64_t bytes;
+	void *map;
+
+	if (map_file(p->side, p, writable, SIDE_BYTES, &map, &bytes) != 0)
+		return;
+	h = map;
+	if (bytes == SIDE_BYTES && h->bytes == SIDE_BYTES && h->id == seg->head->id &&
+	    atomic_load_explicit(&h->magic, memory_order_acquire) == SIDE_MAGIC &&
+	    h->layout_version == LAYOUT_VERSION && h->fingerprint == LAYOUT_FINGERPRINT)
+		seg->side = h;
+	else
+		(void)munmap(map, bytes);
+}
+
 static int
 attach(const struct paths *p, bool writable, bool owner, struct segment *seg)
 {
@@ -249,6 +268,8 @@ attach(const struct paths *p, bool writable, bool owner, struct segment *seg)
 		e = map_room(seg);
 	if (e == 0)
 		e = check_policy(seg);
+	if (e == 0)
+		attach_side(p, writable, seg);
 out:
 	if (e != 0)
 		segment_detach(seg);
@@ -286,6 +307,8 @@ segment_detach(struct segment *seg)
 		(void)munmap(seg->policy, seg->policy_bytes + seg->policy_room);
 	if (seg->head != NULL)
 		(void)munmap(seg->head, seg->bytes);
+	if (seg->side != NULL)
+		(void)munmap(seg->side, SIDE_BYTES);
 	memset(seg, 0, sizeof(*seg));
 }
 
@@ -298,6 +321,8 @@ segment_blank(const struct segment *seg)
 		(void)mmap(seg->policy, seg->policy_bytes, PROT_READ, flags, -1, 0);
 	if (seg->head != NULL)
 		(void)mmap(seg->head, seg->bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+	if (seg->side != NULL)
+		(void)mmap(seg->side, SIDE_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
 }
 
 /* ---- creating ---- */
@@ -399,6 +424,32 @@ fill_policy(struct policy_head *h, uint64_t bytes, uint64_t area, uint64_t id)
 }
 
 int
+segment_side_make(
+    const struct paths *p, unsigned gid, struct segment *seg, char *err, size_t errsize)
+{
+	char tmp[1300];
+	struct side_head *h;
+	void *map;
+
+	if (new_file(p->side, tmp, sizeof(tmp), SIDE_BYTES, 0660, gid, &map, err, errsize) != 0)
+		return RATION_ESYS;
+	h = map;
+	h->layout_version = LAYOUT_VERSION;
+	h->fingerprint = LAYOUT_FINGERPRINT;
+	h->bytes = SIDE_BYTES;
+	h->id = seg->head->id;
+	atomic_store_explicit(&h->magic, SIDE_MAGIC, memory_order_release);
+	if (rename(tmp, p->side) != 0) {
+		(void)snprintf(err, errsize, "%s: cannot rename: %s", p->side, strerror(errno));
+		(void)unlink(tmp);
+		(void)munmap(map, SIDE_BYTES);
+		return RATION_ESYS;
+	}
+	seg->side = h;
+	return 0;
+}
+
+int
 segment_create(const struct paths *p, const struct segment_size *size, unsigned gid,
     struct segment *seg, char *err, size_t errsize)
 {
@@ -439,6 +490,13 @@ segment_create(const struct paths *p, const struct segment_size *size, unsigned 
 	fill_counters(seg, &plan, size, id);
 	if (holder_file_make(p, gid) != 0) {
 		(void)snprintf(err, errsize, "%s: cannot be made: %s", p->holders, strerror(errno));
+		(void)unlink(tmp_policy);
+		(void)unlink(tmp_counters);
+		segment_detach(seg);
+		return RATION_ESYS;
+	}
+	/* First: who attaches to the new counters finds it. */
+	if (segment_side_make(p, gid, seg, err, errsize) != 0) {
 		(void)unlink(tmp_policy);
 		(void)unlink(tmp_counters);
 		segment_detach(seg);
@@ -589,5 +647,7 @@ segment_tidy(const struct paths *p)
 	(void)unlink(n.old);
 	(void)unlink(n.made);
 	(void)snprintf(counters, sizeof(counters), "%s.new", p->counters);
+	(void)unlink(counters);
+	(void)snprintf(counters, sizeof(counters), "%s.new", p->side);
 	(void)unlink(counters);
 }

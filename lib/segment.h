@@ -1,5 +1,5 @@
 /*
- * segment.h - finding, making and attaching the two shared objects.
+ * segment.h - finding, making and attaching the shared objects.
  *
  * Created complete or not at all: the objects are filled under a temporary name,
  * every page allocated (posix_fallocate: a full tmpfs is an error here, never a
@@ -16,6 +16,7 @@
 #define RATION_SEGMENT_H
 
 #include "policy.h"
+#include "side.h"
 
 struct paths {
 	char instance[33];
@@ -23,6 +24,7 @@ struct paths {
 	char run_dir[1024]; /* socket and lock: /run/ration, $XDG_RUNTIME_DIR/ration, $RATION_DIR */
 	char counters[1200];
 	char policy[1200];
+	char side[1200];    /* side.h */
 	char lock[1200];    /* held by rationd (OFD write lock on byte 0) */
 	char holders[1200]; /* locked by holders of leases (OFD read locks, see layout.h) */
 	char socket[1200];
@@ -41,6 +43,7 @@ int paths_find(const char *instance, const char *dir, bool create, struct paths 
 struct segment {
 	struct seg_head *head; /* counters; read-only when attached so */
 	struct policy_head *policy;
+	struct side_head *side; /* NULL: there is none; see side.h */
 	struct limit_counters *limits;
 	word_t *bitmap; /* bit set: the slot may be free (a hint) */
 	word_t *buckets;
@@ -74,11 +77,14 @@ void segment_detach(struct segment *seg);
 /* Give the memory back, keep the addresses: zeros of our own stand there. */
 void segment_blank(const struct segment *seg);
 /*
- * Create both objects (rationd).  gid: group that may use the counters, or
+ * Create the objects (rationd).  gid: group that may use the counters, or
  * (unsigned)-1.  err: what failed, for people.
  */
 int segment_create(const struct paths *p, const struct segment_size *size, unsigned gid,
     struct segment *seg, char *err, size_t errsize);
+/* Make what stands beside the counters (side.h), anew if it was lost: seg->side. */
+int segment_side_make(
+    const struct paths *p, unsigned gid, struct segment *seg, char *err, size_t errsize);
 /* Attach as rationd: the policy object writable too. */
 int segment_attach_owner(const struct paths *p, struct segment *seg, char *err, size_t errsize);
 /*

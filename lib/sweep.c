@@ -182,6 +182,11 @@ finish_gone(struct sweeper *w, uint64_t slot)
 	uint64_t denied = word_load(&s[SLOT_DENIED]);
 	struct limit_counters *lc;
 
+	/* A chunk, or what never had a key, is nobody's business. */
+	if (w->s->hooks.may_free != NULL && LINK_CHUNK(link) == 0 &&
+	    table_slot_key(w->seg, slot, (unsigned char[256]) { 0 }) > 0 &&
+	    !w->s->hooks.may_free(w->s->hooks.arg, w->seg, slot))
+		return;
 	if (!unlink_slot(w, slot))
 		return;
 	/*
@@ -381,6 +386,8 @@ sweep_slot(struct sweeper *w, uint64_t slot)
 		w->s->live++;
 		link = word_load(&s[SLOT_LINK]);
 		w->s->per_limit[LINK_LIMIT(link) % LIMITS_MAX] += LINK_CHUNK(link) == 0;
+		if (w->s->hooks.seen != NULL && LINK_CHUNK(link) == 0)
+			w->s->hooks.seen(w->s->hooks.arg, w->seg, slot);
 		sweep_live(w, slot, state);
 		return;
 	case ST_RETIRING:

@@ -60,7 +60,20 @@ bool table_rescue(const struct segment *seg, uint64_t slot, uint64_t birth);
 
 /* ---- rationd ---- */
 
+/*
+ * For those who keep books on keys.  Both may be NULL.
+ * seen: a slot that is in use, not a chunk, once a round; its lines are at hand.
+ * may_free: nobody can charge the slot (GONE) any more, its key and totals still stand; false: not
+ * yet, ask again in the next round.
+ */
+struct sweep_hooks {
+	void (*seen)(void *arg, const struct segment *seg, uint64_t slot);
+	bool (*may_free)(void *arg, const struct segment *seg, uint64_t slot);
+	void *arg;
+};
+
 struct sweep {
+	struct sweep_hooks hooks;
 	uint64_t next; /* slot to go on with */
 	uint64_t live; /* slots in use seen in this round */
 	uint64_t recycled;

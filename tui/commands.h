@@ -43,7 +43,15 @@
 	X(EXPECT, "expect", 0, "G", "only if the limit's generation is still G") \
 	X(DRY_RUN, "dry-run", 0, NULL, "check it, change nothing") \
 	X(ALL, "all", 'a', NULL, "every limit") \
-	X(AS_POLICY, "as-policy", 0, NULL, "as YAML, to be put into a policy file")
+	X(AS_POLICY, "as-policy", 0, NULL, "as YAML, to be put into a policy file") \
+	X(LAST, "last", 0, "T", "so far back: 24h, 7d, 30d") \
+	X(BY, "by", 0, "WHAT", "totals by limit or plan") \
+	X(TO, "to", 0, "RATES", "what is wanted, e.g. 600/min") \
+	X(VOLUME, "volume", 0, "TEXT", "what is expected, e.g. '20k/day from March'") \
+	X(AT, "at", 0, "TIME", "around then; default: the last one") \
+	X(LOG, "log", 0, "FILE", "an access log; - for standard input") \
+	X(FORMAT, "format", 0, "NAME", "of its lines: combined or json; default: as the first is") \
+	X(HISTORY, "history", 0, NULL, "against the recorded usage instead")
 
 enum option_id {
 #define X(id, ...) OPT_##id,
@@ -51,11 +59,11 @@ enum option_id {
 #undef X
 	    OPT_COUNT_
 };
-#define O(id) (UINT32_C(1) << OPT_##id)
+#define O(id) (UINT64_C(1) << OPT_##id)
 
 #define O_CHANGE (O(REASON) | O(EXPECT) | O(DRY_RUN))
 /* The command reads its own argv; its options are listed for help alone. */
-#define RAW UINT32_C(0x80000000)
+#define RAW (UINT64_C(1) << 63)
 #define O_TOP \
 	(RAW | O(BATCH) | O(COUNT) | O(DELAY) | O(SORT) | O(FILTER) | O(ROWS) | O(IDLE) | \
 	    O(READONLY) | O(ASCII))
@@ -117,6 +125,30 @@ enum option_id {
 	    "ration diff --as-policy") \
 	X(audit, "", O(COUNT), 0, 0, "who changed what, when and why", "ration audit -n 20") \
 	X(watch, "", 0, 0, 0, "print changes and alarms as they happen", "ration watch --json") \
+	X(undo, "N", O(REASON) | O(DRY_RUN), 1, 1, "take back change N of the audit trail", \
+	    "ration undo 17 --reason 'wrong customer'") \
+	X(why, "KEY [LIMIT]", O(AT) | O(COUNT), 1, 2, "why a key was denied", \
+	    "ration why key:sk_42 --at 14:05") \
+	X(events, "[KEY]", O(COUNT), 0, 1, "thresholds that were reached, and who was told", \
+	    "ration events clinic:7 -n 20") \
+	X(usage, "[KEY]", O(LAST) | O(BY) | O(CSV) | O(ASCII), 0, 1, \
+	    "what was admitted and denied over time", "ration usage clinic:7 --last 30d") \
+	X(request, "LIMIT", O(KEY) | O(TO) | O(REASON) | O(VOLUME), 1, 1, \
+	    "ask for more than the limit allows", \
+	    "ration request api --key key:sk_42 --to 600/min --reason 'new shop' --volume " \
+	    "20k/day") \
+	X(requests, "", O(ALL) | O(COUNT), 0, 0, "raises that were asked for, and until when", \
+	    "ration requests --all") \
+	X(approve, "N", O(FOR) | O(UNTIL) | O(REASON), 1, 1, "grant what request N asks for", \
+	    "ration approve 3 --for 30d") \
+	X(decline, "N", O(REASON), 1, 1, "refuse request N", \
+	    "ration decline 3 --reason 'below the plan'") \
+	X(upstreams, "", 0, 0, 0, \
+	    "other people's limits: what is left, who waits, which are shut", \
+	    "ration upstreams --json") \
+	X(try, "POLICY", O(LOG) | O(FORMAT) | O(ATTR) | O(HISTORY) | O(TOP), 1, 1, \
+	    "what this policy would have admitted and denied", \
+	    "ration try new.yaml --log /var/log/nginx/access.log") \
 	X(clock, "+T", 0, 1, 1, "move the test clock (rationd --sandbox)", "ration clock +31d")
 
 /* Options of every command; -h and --help beside them. */
@@ -136,7 +168,7 @@ struct args {
 struct command {
 	const char *name;
 	const char *synopsis;
-	uint32_t options;
+	uint64_t options;
 	int min, max;
 	const char *help;
 	const char *example;

@@ -94,7 +94,7 @@ help_command(FILE *out, const struct command *cmd)
 		    (int)(rest ? rest - cmd->synopsis : (ptrdiff_t)strlen(cmd->synopsis)),
 		    cmd->synopsis);
 	for (int i = 0; i < OPT_COUNT_; i++)
-		if (cmd->options & UINT32_C(1) << i)
+		if (cmd->options & UINT64_C(1) << i)
 			fprintf(out, " [--%s%s%s]", option_defs[i].name,
 			    option_defs[i].arg ? " " : "",
 			    option_defs[i].arg ? option_defs[i].arg : "");
@@ -106,7 +106,7 @@ help_command(FILE *out, const struct command *cmd)
 		const struct option_def *o = &option_defs[i];
 		char letter[8] = "    ";
 
-		if (!(cmd->options & UINT32_C(1) << i))
+		if (!(cmd->options & UINT64_C(1) << i))
 			continue;
 		if (o->letter)
 			snprintf(letter, sizeof(letter), "-%c, ", o->letter);
@@ -188,7 +188,7 @@ tables_fill(struct getopt_tables *t, const struct command *cmd, const char *pref
 	for (int i = 0; cmd && i < OPT_COUNT_; i++) {
 		const struct option_def *o = &option_defs[i];
 
-		if (!(cmd->options & UINT32_C(1) << i))
+		if (!(cmd->options & UINT64_C(1) << i))
 			continue;
 		t->longs[n++] = (struct option) { o->name, o->arg ? required_argument : no_argument,
 			NULL, LONG_OWN + i };
@@ -206,7 +206,7 @@ own_option(const struct command *cmd, int opt)
 	if (opt >= LONG_OWN)
 		return opt - LONG_OWN;
 	for (int i = 0; i < OPT_COUNT_; i++)
-		if ((cmd->options & UINT32_C(1) << i) && option_defs[i].letter == opt)
+		if ((cmd->options & UINT64_C(1) << i) && option_defs[i].letter == opt)
 			return i;
 	return -1;
 }
