@@ -65,7 +65,8 @@ extern "C" {
 	X(RATION_ERATE, -17, "the limit is of rates: take units with ration_acquire()") \
 	X(RATION_EQUEUE, -18, "too many waiters") \
 	X(RATION_EVALUE, -19, "the limit has no value for this key") \
-	X(RATION_EADDRESS, -20, "not an IP address")
+	X(RATION_EADDRESS, -20, "not an IP address") \
+	X(RATION_EFULL, -21, "too many upstreams")
 
 enum ration_error {
 #define X(name, value, text) name = value,
@@ -482,6 +483,91 @@ int ration_http_status(ration_t *r, const ration_decision_t *d);
 int ration_http_header(ration_t *r, const ration_decision_t *d, unsigned i, ration_header_t *out);
 int ration_http_body(ration_t *r, const ration_decision_t *d, const ration_attr_t *fields, size_t n,
     char *buf, size_t size);
+
+/* ---- the client's side: other people's limits, shared by the processes of this host ---- */
+
+/* Why ration_upstream_begin() says wait. */
+#define RATION_U_NONE 0u
+#define RATION_U_PAUSED 1u /* the upstream said 429 or 503: everybody stops until it may be asked \
+			    */
+#define RATION_U_SPENT 2u  /* what it said is left, and what is in flight, come to its limit */
+#define RATION_U_OPEN 3u   /* the circuit breaker is open */
+#define RATION_U_PROBED 4u /* half-open, and another process has the one probe */
+#define RATION_U_LIMIT 5u  /* the policy's own limit for this upstream */
+/* States of a circuit breaker. */
+#define RATION_CLOSED 0u
+#define RATION_OPEN 1u
+#define RATION_HALF_OPEN 2u
+
+/* An upstream, by name.  Plain data; belongs to the ration_t it was made with, usable by all of its
+ * threads. */
+typedef struct ration_upstream {
+	uint32_t size;
+	uint32_t place; /* in the segment */
+	uint64_t segment;
+	char name[RATION_NAME_MAX + 1];
+} ration_upstream_t;
+
+/*
+ * One request on its way to an upstream, over all of its tries.  All zero but
+ * .size = sizeof(ration_attempt_t) before the first ration_upstream_begin().
+ * Belongs to the thread that makes the request.
+ */
+typedef struct ration_attempt {
+	uint32_t size;
+	uint32_t tries;   /* requests sent so far */
+	uint32_t retry;   /* after _end(): 1: ask again, after wait_ms; 0: that was the answer */
+	uint32_t reason;  /* after a denied _begin(): RATION_U_... */
+	uint64_t wait_ms; /* not before: of a denied _begin(), and of an _end() with retry 1 */
+	uint64_t limit;   /* as the upstream said last; RATION_UNLIMITED: it said nothing */
+	uint64_t remaining;
+	int64_t reset_at; /* Unix s by our clock; 0: it said nothing */
+	uint32_t low;     /* percent of the limit below which remaining has just fallen; 0: none */
+	uint32_t breaker; /* RATION_CLOSED ... */
+	/* Of the library's own. */
+	uint32_t place;
+	uint32_t flags;
+	uint64_t segment;
+	uint64_t sent;
+	uint64_t cost;
+	uint64_t token;
+	uint64_t reserved[4];
+} ration_attempt_t;
+
+/*
+ * Find or add an upstream.  name: as in the policy's `upstreams`, which says how to retry, when
+ * the breaker opens and what limit to assume; one that is not there gets its defaults.
+ * Returns 0, RATION_EINVAL, _EDETACHED, _EFULL: there are 256 already.
+ */
+int ration_upstream(ration_t *r, const char *name, ration_upstream_t *out);
+/*
+ * May a request of this cost be sent now?  RATION_ADMITTED: send it, then call
+ * ration_upstream_end(), also if it failed; a process that dies in between counts as one whose
+ * request was sent and failed.  RATION_DENIED: a->wait_ms, a->reason; nothing was taken.
+ * Lock-free, no system call, but a breaker's probe: its holder takes a lock that ends with him.
+ * Or RATION_EINVAL, _ECOST, _EDETACHED (with RATION_FAIL_OPEN: admitted).
+ */
+int ration_upstream_begin(ration_t *r, ration_upstream_t *u, uint64_t cost, ration_attempt_t *a);
+/*
+ * What came of it.  status: of the HTTP answer; 0: none came (network, timeout).  headers: n of
+ * them, names in any case; X-RateLimit-*, RateLimit and RateLimit-Policy, Retry-After (seconds or
+ * a date), Date are read, what cannot be understood is ignored and counted.  Fills in a: whether
+ * and when to try again (exponential, full jitter, at most what the policy says, never before
+ * Retry-After), what is left.  Lock-free.  Returns 0, RATION_EINVAL, _EDETACHED.
+ */
+int ration_upstream_end(ration_t *r, ration_upstream_t *u, ration_attempt_t *a, int status,
+    const ration_attr_t *headers, size_t n);
+/*
+ * The pause before try `tries` + 1 by itself, in ms: uniformly from 0 to min(most_ms, first_ms *
+ * 2^(tries - 1)).  tries: from 1.  Pure but for its randomness, which *state carries on
+ * (any value to begin with).
+ */
+uint64_t ration_backoff_ms(uint64_t first_ms, uint64_t most_ms, unsigned tries, uint64_t *state);
+/*
+ * Retry-After as seconds or as an HTTP date: s from now (Unix s) on, at least 0.
+ * -1: neither of them.
+ */
+int64_t ration_retry_after(const char *value, size_t len, int64_t now);
 
 /*
  * Name of the limit that claim `claim` of d was about, as text into buf of
