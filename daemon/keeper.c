@@ -369,6 +369,40 @@ keeper_policy(const struct keeper *k, struct policy_ref *out)
 
 /* ---- housekeeping ---- */
 
+static void
+seen_by_all(void *arg, const struct segment *seg, uint64_t slot)
+{
+	const struct keeper *k = arg;
+
+	for (unsigned i = 0; i < k->nbooks; i++)
+		if (k->books[i].seen != NULL)
+			k->books[i].seen(k->books[i].arg, seg, slot);
+}
+
+/* All are asked, also when one says no: each has something to note. */
+static bool
+freed_by_all(void *arg, const struct segment *seg, uint64_t slot)
+{
+	const struct keeper *k = arg;
+	bool may = true;
+
+	for (unsigned i = 0; i < k->nbooks; i++)
+		if (k->books[i].may_free != NULL)
+			may = k->books[i].may_free(k->books[i].arg, seg, slot) && may;
+	return may;
+}
+
+bool
+keeper_subscribe(struct keeper *k, const struct sweep_hooks *hooks)
+{
+	if (k->nbooks == KEEPER_BOOKS)
+		return false;
+	k->books[k->nbooks++] = *hooks;
+	k->sweep.hooks =
+	    (struct sweep_hooks) { .seen = seen_by_all, .may_free = freed_by_all, .arg = k };
+	return true;
+}
+
 static uint64_t
 cpu_ns(void)
 {

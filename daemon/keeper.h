@@ -20,11 +20,14 @@
 #include "table.h"
 
 #define KEEPER_TICK_MS 100
+#define KEEPER_BOOKS 4u
 
 struct keeper {
 	struct segment seg;
 	struct clock clock;
 	struct sweep sweep;
+	struct sweep_hooks books[KEEPER_BOOKS];
+	unsigned nbooks;
 	uint64_t rounds;  /* ended */
 	uint64_t idle_ns; /* table.idle */
 	uint64_t live;    /* keys at the end of the last round */
@@ -73,6 +76,12 @@ void keeper_publish(struct keeper *k);
 void keeper_forget(struct keeper *k);
 /* The version in force. */
 bool keeper_policy(const struct keeper *k, struct policy_ref *out);
+
+/*
+ * Show the keys that housekeeping comes by to hooks, too: each once a round, and before it goes.
+ * A slot is freed when all who want to be asked agree.  False: there are KEEPER_BOOKS already.
+ */
+bool keeper_subscribe(struct keeper *k, const struct sweep_hooks *hooks);
 
 /*
  * Every KEEPER_TICK_MS: a slice of housekeeping, and the sign of life.  Returns how many calls
