@@ -9,6 +9,7 @@
 
 #include "keeper.h"
 #include "live.h"
+#include "quotas.h"
 #include "reaper.h"
 #include "store.h"
 
@@ -25,6 +26,7 @@ struct daemon {
 	struct store *store;
 	struct keeper keeper;
 	struct book *book;
+	struct quotas *quotas;
 	struct reaper reaper;
 	struct live live;
 	struct control *control;

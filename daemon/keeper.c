@@ -143,7 +143,7 @@ create(struct keeper *k, const struct paths *p, const struct config_table *t, gi
 
 	if (why[0] != '\0') {
 		log_warn("%s: the segment cannot be used: %s; a new one replaces it, usage "
-			 "starts from nothing",
+			 "starts from what is written down of days and months",
 		    p->counters, why);
 		retire(p->counters, 1);
 	}

@@ -18,8 +18,9 @@
 	X(table) \
 	X(share) \
 	X(admin_group) \
-	X(group) X(proxies) X(exempt) X(limits) X(routes) X(assign) X(overrides) X(deliver) \
-	    X(history) X(requests) X(upstreams)
+	X(group) \
+	X(proxies) X(exempt) X(limits) X(routes) X(assign) X(overrides) X(deliver) X(history) \
+	    X(requests) X(upstreams)
 #define FIELDS_TABLE(X) X(keys) X(rates) X(policy) X(idle)
 #define FIELDS_DEFAULTS(X) X(timezone) X(notify) X(plan) X(environment) X(share) X(mode) X(answer)
 #define FIELDS_LIMIT(X) \

@@ -341,6 +341,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 
 	t->full += keeper_tick(&t->d->keeper);
 	reaper_tick(&t->d->reaper);
+	quotas_tick(t->d->quotas);
 	if (t->alarm > 0)
 		t->alarm--;
 	if (t->full > 0 && t->alarm == 0) {
@@ -401,6 +402,7 @@ run(struct daemon *d)
 	    d->keeper.attached ? "attached" : "new", (unsigned long long)d->keeper.seg.nslots,
 	    d->sandbox ? " sandbox" : "");
 	e = event_base_dispatch(d->base) == -1 ? 1 : 0;
+	quotas_finish(d->quotas);
 	log_note("leaving; the segment stays, clients go on");
 out:
 	for (struct event **ev = (struct event *[]) { hup, term, intr, tick, step, NULL };
@@ -413,11 +415,13 @@ out:
 
 /* Before the first policy is published, and so before anybody can ask. */
 static bool
-put_leases_back(void *arg, const struct policy_ref *p, struct mistakes *m)
+put_back(void *arg, const struct policy_ref *p, struct mistakes *m)
 {
+	struct daemon *d = arg;
 	char err[512];
 
-	if (book_start(((struct daemon *)arg)->book, p, err, sizeof(err)) == 0)
+	if (book_start(d->book, p, err, sizeof(err)) == 0 &&
+	    quotas_put_back(d->quotas, p, err, sizeof(err)) == 0)
 		return true;
 	mistakes_add(m, "%s", err);
 	return false;
@@ -439,11 +443,12 @@ start(struct daemon *d, struct config *c)
 	if (store_open(d->paths.state, &d->store, err, sizeof(err)) != 0 ||
 	    keeper_open(&d->keeper, &d->paths, &t, d->group, d->sandbox, err, sizeof(err)) != 0 ||
 	    book_open(&d->book, &d->keeper, d->store, err, sizeof(err)) != 0 ||
+	    quotas_open(&d->quotas, &d->keeper, d->store, err, sizeof(err)) != 0 ||
 	    reaper_open(&d->reaper, &d->keeper, d->book, err, sizeof(err)) != 0) {
 		log_error("%s", err);
 		goto fail;
 	}
-	if (live_start(&d->live, &d->keeper, d->store, c, put_leases_back, d, &m) != LIVE_DONE) {
+	if (live_start(&d->live, &d->keeper, d->store, c, put_back, d, &m) != LIVE_DONE) {
 		print_mistakes(&m, "");
 		mistakes_free(&m);
 		return -1; /* the policy is d->live's */
@@ -468,6 +473,7 @@ stop(struct daemon *d)
 	control_close(d->control);
 	live_free(&d->live);
 	reaper_close(&d->reaper);
+	quotas_close(d->quotas);
 	book_close(d->book);
 	keeper_close(&d->keeper);
 	store_close(d->store);

@@ -65,6 +65,16 @@ leases_json(const struct daemon *d)
 	    "{s:I, s:I}", "recorded", (json_int_t)recorded, "nowhere", (json_int_t)nowhere);
 }
 
+static json_t *
+quotas_json(const struct daemon *d)
+{
+	uint64_t written, put_back;
+
+	quotas_count(d->quotas, &written, &put_back);
+	return json_pack(
+	    "{s:I, s:I}", "written", (json_int_t)written, "put_back", (json_int_t)put_back);
+}
+
 static uint32_t
 limits_in_force(const struct policy_ref *p)
 {
@@ -100,6 +110,7 @@ show_status(struct call *c)
 	    (json_int_t)(d->live.n + d->live.ndormant), "last_reload", reload_json(d), "readonly",
 	    !peer_may_change(d, c->peer), "routes", (json_int_t)p.area->nleaves, "leases",
 	    leases_json(d));
+	(void)json_object_set_new(c->result, "quotas", quotas_json(d));
 	return true;
 }
 
