@@ -132,16 +132,17 @@ change_reload(struct call *c)
 bool
 change_clock(struct call *c)
 {
-	int64_t advance = -1;
+	int64_t advance = 0, ms = 0;
 	struct audit a;
 	struct store_edit e = { .audits = &a, .naudits = 1 };
 	const char *reason;
 	char err[256];
 
 	if (!wish_reason(c, &reason) ||
-	    !call_int(c, "advance_s", 1, INT64_C(366) * 86400, &advance))
+	    !call_int(c, "advance_s", 0, INT64_C(366) * 86400, &advance) ||
+	    !call_int(c, "advance_ms", 0, 999, &ms))
 		return false;
-	if (advance < 0)
+	if (advance + ms == 0)
 		return call_fail(c, RPC_PARAMS, "advance_s: missing, expected seconds");
 	if (!c->d->sandbox)
 		return call_fail(c, RPC_PERMISSION,
@@ -152,7 +153,7 @@ change_clock(struct call *c)
 	if (store_commit(c->d->store, &e, err, sizeof(err)) != 0)
 		return call_fail(
 		    c, RPC_INTERNAL, "not made durable, so nothing was changed: %s", err);
-	keeper_advance(&c->d->keeper, (uint64_t)advance * 1000000000u);
+	keeper_advance(&c->d->keeper, (uint64_t)advance * 1000000000u + (uint64_t)ms * 1000000u);
 	wish_tell(c, &a);
 	daemon_tidy(c->d);
 	c->result = json_pack("{s:I}", "now", (json_int_t)keeper_now(&c->d->keeper));

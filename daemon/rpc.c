@@ -41,7 +41,7 @@ static const struct method methods[] = {
 	{ "share", true, " share" COMMON, change_share },
 	{ "mode", true, " limit all mode for_s until" COMMON, change_mode },
 	{ "reload", true, " reason dry_run ", change_reload },
-	{ "clock", true, " advance_s reason ", change_clock },
+	{ "clock", true, " advance_s advance_ms reason ", change_clock },
 };
 
 /* ---- peers ---- */

@@ -1097,8 +1097,16 @@ test_month_ends(void **state)
 {
 	const char *const args[] = { "--sandbox", NULL };
 	struct server *s = *state;
+	int64_t now;
 
 	start_with(s, args);
+	now = number(s, "status", "now");
+	for (int half = 0; half < 20; half++)
+		json_decref(ok(s, "clock", "{'advance_ms':500}"));
+	json_decref(ok(s, "clock", "{'advance_s':5,'advance_ms':0}"));
+	assert_in_range(number(s, "status", "now"), now + 15, now + 19);
+	assert_int_equal(code(call(s, "clock", "{'advance_ms':1000}")), -32602);
+	assert_int_equal(code(call(s, "clock", "{}")), -32602);
 	json_decref(ok(s, "plan", "{'key':'k','plan':'free'}"));
 	for (int month = 0; month < 30; month++) {
 		assert_int_equal(admitted(s, "mail", "k", 20), 10);

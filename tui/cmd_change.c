@@ -414,15 +414,18 @@ cmd_clock(struct ctx *c, const struct args *a)
 	const char *text = a->pos[0][0] == '+' ? a->pos[0] + 1 : a->pos[0];
 	char err[128], when[TIME_MAX];
 	json_t *result;
-	uint64_t ns;
+	uint64_t ns, ms;
 	int code;
 
 	if (duration_parse(text, &ns, err, sizeof(err))) {
 		complain("clock: %s", err);
 		return EXIT_USAGE;
 	}
+	ms = (ns + 999999) / 1000000;
 	code = rpc(c, "clock", "clock",
-	    json_pack("{s:I}", "advance_s", (json_int_t)((ns + 999999999) / 1000000000)), &result);
+	    json_pack("{s:I, s:I}", "advance_s", (json_int_t)(ms / 1000), "advance_ms",
+		(json_int_t)(ms % 1000)),
+	    &result);
 	if (code)
 		return code;
 	if (c->json)
