@@ -6,6 +6,7 @@
 #define RATIOND_DAEMON_H
 
 #include <event2/event.h>
+#include <jansson.h>
 
 #include "keeper.h"
 #include "live.h"
@@ -30,6 +31,10 @@ struct daemon {
 	struct reaper reaper;
 	struct live live;
 	struct control *control;
+	struct {
+		uint64_t since_ns; /* CLOCK_BOOTTIME */
+		unsigned n, more;  /* said since then, and not */
+	} event_lines;
 	int64_t started_s;   /* Unix s */
 	uint64_t started_ns; /* CLOCK_BOOTTIME */
 	struct {
@@ -47,9 +52,19 @@ struct happening {
 	const char *old;
 	const char *new;
 	const char *reason;
-	const char *text; /* one line for people */
+	const char *text;   /* one line for people */
+	const json_t *more; /* further members of the notification; NULL: none */
 };
 void daemon_happened(struct daemon *d, const struct happening *h);
+
+/*
+ * An event (daemon/event.h) that store_event_add() has taken: log, `ration watch`, and those who
+ * are to be told of it are told soon.  Its transaction may still be open.
+ */
+struct event;
+void daemon_event(struct daemon *d, const struct event *e);
+/* Now and then: the log says how many it left out. */
+void daemon_events_tick(struct daemon *d);
 
 /* The policy file that applies, NULL: none, the built-in default. */
 const char *daemon_file(const struct daemon *d);

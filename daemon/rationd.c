@@ -350,6 +350,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 		t->alarm = ALARM_TICKS;
 	}
 	daemon_tidy(t->d);
+	daemon_events_tick(t->d);
 	if (++t->n % REAL_TIME_TICKS == 0)
 		real_time(t->d);
 }

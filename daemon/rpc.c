@@ -369,8 +369,12 @@ rpc_serve(struct daemon *d, const struct peer *p, const char *line, size_t len, 
 json_t *
 rpc_event(const struct daemon *d, int64_t when, const struct happening *h)
 {
-	return json_pack("{s:s, s:s, s:{s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o}}", "jsonrpc", "2.0",
-	    "method", "event", "params", "when", (json_int_t)when, "type", h->type, "who",
-	    json_any(h->who), "target", json_any(h->target), "old", json_any(h->old), "new",
-	    json_any(h->new), "reason", json_any(h->reason), "text", json_any(h->text));
+	json_t *params = json_pack("{s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "when",
+	    (json_int_t)when, "type", h->type, "who", json_any(h->who), "target",
+	    json_any(h->target), "old", json_any(h->old), "new", json_any(h->new), "reason",
+	    json_any(h->reason), "text", json_any(h->text));
+
+	if (h->more != NULL)
+		(void)json_object_update_missing(params, (json_t *)(uintptr_t)h->more);
+	return json_pack("{s:s, s:s, s:o}", "jsonrpc", "2.0", "method", "event", "params", params);
 }

@@ -17,6 +17,7 @@ static const struct store_part *const parts[PARTS] = {
 	[PART_LIVE] = &store_part_live,
 	[PART_LEASES] = &store_part_leases,
 	[PART_EVENTS] = &store_part_events,
+	[PART_DELIVERIES] = &store_part_deliveries,
 	[PART_NOTIFIED] = &store_part_notified,
 	[PART_USAGE] = &store_part_usage,
 	[PART_REQUESTS] = &store_part_requests,

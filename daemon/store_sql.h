@@ -11,6 +11,7 @@
 
 #include <sqlite3.h>
 
+#include "receiver.h"
 #include "store.h"
 
 #define STORE_SCHEMA 3
@@ -19,6 +20,7 @@ enum store_part_id {
 	PART_LIVE,
 	PART_LEASES,
 	PART_EVENTS,
+	PART_DELIVERIES,
 	PART_NOTIFIED,
 	PART_USAGE,
 	PART_REQUESTS,
@@ -33,7 +35,8 @@ struct store_part {
 	size_t n;
 };
 extern const struct store_part store_part_live, store_part_leases, store_part_events,
-    store_part_notified, store_part_usage, store_part_requests, store_part_quotas;
+    store_part_deliveries, store_part_notified, store_part_usage, store_part_requests,
+    store_part_quotas;
 
 struct store {
 	sqlite3 *db;
@@ -43,6 +46,8 @@ struct store {
 	unsigned depth; /* of transactions that are open */
 	bool broken;    /* something in them failed */
 	char why[512];
+	char receivers[RECEIVERS_MAX][RECEIVER_NAME_MAX + 1]; /* of the policy, by number */
+	unsigned nreceivers;
 };
 
 /* The database's last error, for people.  Returns -1. */
