@@ -228,8 +228,10 @@ static void
 count_observed(const struct call *c)
 {
 	for (size_t k = 0; k < c->n && c->charge; k++)
-		if (c->items[k].observed)
+		if (c->items[k].observed) {
 			word_count(&c->seg->limits[c->items[k].limit_id].observed, 1);
+			call_noted(c, &c->items[k]);
+		}
 }
 
 static void

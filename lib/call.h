@@ -83,7 +83,7 @@ int call_run(struct call *c);
 bool call_slot(struct call *c, struct item *it);
 /* Others wait for the item's key: its rates refuse it until n of them have had as much. */
 void call_after(const struct call *c, const struct item *it, unsigned n);
-/* Count a denial of an item. */
+/* Count a denial of an item that the decision tells of, and note it for who asks why. */
 void call_denied(const struct call *c, const struct item *it);
 
 /* Point the call's context at an item's slot. */

@@ -30,6 +30,8 @@ bool call_resolve(struct call *c, struct item *it);
 
 /* Does somebody wait for the key, who goes before us? */
 bool call_queue_first(struct call *c, const struct item *it);
+/* Note it, if it is due: a denial that is counted, or what would be one in mode observe. */
+void call_noted(const struct call *c, const struct item *it);
 /* Each claim that refuses is counted, at most once. */
 int call_deny(struct call *c);
 /* Refused for another reason than a rate: full table, unlisted key. */

@@ -3,12 +3,15 @@
  */
 #include "call_step.h"
 
+#include <string.h>
+
 #include "atomics.h"
+#include "denials.h"
 #include "queue.h"
 #include "slot.h"
 
-void
-call_denied(const struct call *c, const struct item *it)
+static void
+count_denied(const struct call *c, const struct item *it)
 {
 	if (it->at.slot == NO_SLOT)
 		word_count(&c->seg->limits[it->limit_id].denied_nokey, 1);
@@ -16,11 +19,90 @@ call_denied(const struct call *c, const struct item *it)
 		slot_denied(segment_slot(c->seg, it->at.slot), it->at.birth);
 }
 
-static void
-count_denied(const struct call *c, const struct item *it)
+/* Of two rates that refuse, the one with the later retry; of two in mode observe, the longer. */
+static bool
+worse(const struct item *it, const ration_rate_t *a, const ration_rate_t *b)
 {
-	if (c->charge && !c->queued)
-		call_denied(c, it);
+	if (it->observed) {
+		bool over = a->used + it->before + it->cost > a->limit_units;
+
+		return over &&
+		    (b->used + it->before + it->cost <= b->limit_units ||
+			a->window_ns > b->window_ns);
+	}
+	if (b->retry_at == RATION_NEVER)
+		return false;
+	return a->retry_at == RATION_NEVER || a->retry_at > b->retry_at;
+}
+
+/* The rate that refuses the item: wherever it stands in the decision by now. */
+static const ration_rate_t *
+refusing(const struct call *c, const struct item *it)
+{
+	const ration_rate_t *found = NULL;
+
+	for (unsigned i = 0; i < c->d->nrates; i++) {
+		const ration_rate_t *r = &c->d->rates[i];
+
+		if (r->claim == it->index && (found == NULL || worse(it, r, found)))
+			found = r;
+	}
+	return found != NULL ? found : &c->d->rates[0];
+}
+
+static void __attribute__((noinline)) note(const struct call *c, const struct item *it)
+{
+	const ration_rate_t *r = refusing(c, it);
+	struct denial n = {
+		.shared_ns = c->ctx.now_ns,
+		.unix_ns = c->ctx.unix_ns,
+		.limit_units = r->limit_units,
+		.rate_units = r->rate_units,
+		.window_ns = r->window_ns,
+		.used = r->used,
+		.cost = it->cost,
+		.retry_at = r->retry_at,
+		.policy_version = c->policy.version,
+		.limit_id = (uint16_t)it->limit_id,
+		.key_len = (uint8_t)it->id.key_len,
+		.kind = r->kind,
+		.reason = r->reason,
+		.mode = it->observed ? MODE_OBSERVE : MODE_ENFORCE,
+		.claims = (uint8_t)c->n,
+	};
+
+	if (it->at.slot == NO_SLOT) {
+		n.flags = DENIAL_NOSLOT;
+	} else {
+		n.slot = (uint32_t)it->at.slot;
+		n.birth = (uint32_t)it->at.birth;
+	}
+	memcpy(n.key, it->id.key, it->id.key_len);
+	denials_put(c->handle, c->seg, &n);
+}
+
+void
+call_noted(const struct call *c, const struct item *it)
+{
+	uint64_t which = it->at.slot != NO_SLOT ? it->at.slot : DENIALS_NOSLOT(it->id.hash);
+
+	if (denials_due(c->handle, which, c->ctx.now_ns) &&
+	    denials_claim(c->handle, which, c->ctx.now_ns))
+		note(c, it);
+}
+
+void
+call_denied(const struct call *c, const struct item *it)
+{
+	count_denied(c, it);
+	call_noted(c, it);
+}
+
+/* A peek is no denial, and who waits is not denied yet. */
+static bool
+is_final(const struct call *c)
+{
+	return c->charge && !c->queued;
 }
 
 void
@@ -69,6 +151,7 @@ int
 call_deny(struct call *c)
 {
 	ration_decision_t *d = c->d;
+	unsigned refused = 0;
 
 	for (size_t k = 0; k < c->n; k++) {
 		const struct item *it = &c->items[k];
@@ -76,11 +159,14 @@ call_deny(struct call *c)
 
 		for (unsigned i = it->first; i < end; i++)
 			if (d->rates[i].retry_at != 0) {
-				count_denied(c, it);
+				refused |= 1u << k;
 				break;
 			}
 	}
 	decision_retries(c);
+	for (size_t k = 0; k < c->n && is_final(c); k++)
+		if ((refused >> k & 1) != 0)
+			call_denied(c, &c->items[k]);
 	decision_finish(d, RATION_DENIED, c);
 	return RATION_DENIED;
 }
@@ -89,12 +175,13 @@ call_deny(struct call *c)
 int
 call_deny_key(struct call *c, const struct item *it, uint8_t reason)
 {
-	count_denied(c, it);
 	decision_finish(c->d, RATION_DENIED, c);
 	c->d->claim = it->index;
 	c->d->cost = it->cost;
 	c->d->retry_at = RATION_NEVER;
 	c->d->retry_after = 0;
 	c->d->reason = reason;
+	if (is_final(c))
+		call_denied(c, it);
 	return RATION_DENIED;
 }

@@ -18,6 +18,7 @@
 #define KNOWN 128u      /* requests whose routes are remembered, */
 #define KNOWN_PATH 7u   /* up to so many words of path, */
 #define KNOWN_CLAIMS 3u /* and so many claims */
+#define DENIED_SEEN 256u
 
 struct mapping {
 	struct segment seg;
@@ -62,8 +63,13 @@ struct ration {
 			_Atomic uint64_t name;
 			_Atomic uint64_t cost;
 		} claims[KNOWN_CLAIMS];
-	} known[KNOWN];      /* by a hash of the path */
-	struct ration *next; /* all handles of the process: for the fork handler */
+	} known[KNOWN]; /* by a hash of the path */
+	/* Who was denied lately, and noted: denials.h. */
+	_Atomic uint64_t denied[DENIED_SEEN]; /* by slot: when(32), slot(32) */
+	_Atomic uint64_t denied_most;         /* when(32), noted in that time(32) */
+	uint32_t pid;                         /* asked for once: it is a system call */
+	uint32_t pid_ns;                      /* namespace that it is of */
+	struct ration *next;                  /* all handles of the process: for the fork handler */
 };
 
 /*

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "denials.h"
 #include "short.h"
 
 int
@@ -153,6 +154,34 @@ key_any(ration_t *r, ration_key_t *k, uint64_t cost, ration_decision_t *d)
 	return verdict;
 }
 
+/* The denial that key_over() has found, for who asks why; end: of the wait, Unix ns. */
+static void __attribute__((noinline)) key_note(ration_t *r, const ration_key_t *k,
+    const struct segment *seg, uint64_t now, uint64_t used, uint64_t cost, uint64_t end)
+{
+	struct rate_def own;
+
+	if (!denials_claim(r, k->slot, now))
+		return;
+	memcpy(&own, &k->answer[2], offsetof(struct rate_def, shape));
+	denials_plain(r, seg,
+	    &(struct denial) {
+		.shared_ns = now,
+		.unix_ns = clock_unix(seg->policy, now),
+		.slot = k->slot,
+		.birth = k->birth,
+		.limit_units = own.units,
+		.rate_units = own.rate_units,
+		.window_ns = own.window_ns,
+		.used = used,
+		.cost = cost,
+		.retry_at = (int64_t)((end + 999999999u) / 1000000000u),
+		.policy_version = (uint32_t)(k->head[0] >> 32),
+		.limit_id = (uint16_t)(k->head[1] >> 32),
+		.kind = own.kind,
+		.claims = 1,
+	    });
+}
+
 /*
  * Over the limit by the coarse clock: by the precise one too?  As plain_deny(), from what
  * the handle knows; used and cost were checked to be one sub-window's.
@@ -164,6 +193,7 @@ static int __attribute__((noinline)) key_over(ration_t *r, ration_key_t *k, uint
 	uint64_t real_ns =
 	    (uint64_t)atomic_load_explicit(&seg->policy->real_offset_ns, memory_order_relaxed);
 	word_t *s = (word_t *)(uintptr_t)k->at, *ring = &s[SLOT_CELLS + CELL_RING];
+	uint64_t end;
 	unsigned i, n;
 
 	if (UNLIKELY(now - k->start_ns >= k->sub_ns || cost > units))
@@ -179,6 +209,9 @@ static int __attribute__((noinline)) key_over(ration_t *r, ration_key_t *k, uint
 	if (UNLIKELY(!place_kept(s, k->birth)))
 		return key_any(r, k, cost, d);
 	slot_denied(s, k->birth);
+	end = k->start_ns + i * k->sub_ns + real_ns;
+	if (denials_due(r, k->slot, now))
+		key_note(r, k, seg, now, used, cost, end);
 	if (d == NULL)
 		return RATION_DENIED;
 	store_pair(d, two32(sizeof(*d), RATION_DENIED), two32(used > units ? RATION_F_DEBT : 0, 1));
@@ -187,7 +220,7 @@ static int __attribute__((noinline)) key_over(ration_t *r, ration_key_t *k, uint
 	memcpy(&d->retry_after, k->head, sizeof(k->head));
 	store_pair(&d->used, used, used < units ? units - used : 0);
 	memcpy(&d->reset_at, k->answer, sizeof(k->answer));
-	d->retry_at = (int64_t)((k->start_ns + i * k->sub_ns + real_ns + 999999999u) / 1000000000u);
+	d->retry_at = (int64_t)((end + 999999999u) / 1000000000u);
 	d->retry_after = (uint32_t)(d->retry_at - d->now);
 	d->level = decision_level(used, units);
 	return RATION_DENIED;

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "atomics.h"
+#include "denials.h"
 #include "holder.h"
 
 #ifdef RATION_STEPS
@@ -45,6 +46,7 @@ after_fork_child(void)
 {
 	for (struct ration *r = handles; r != NULL; r = r->next) {
 		clock_forked(&r->clock);
+		denials_begin(r);
 		/* A thread that was attaching, or noting a route, does not exist here. */
 		atomic_store_explicit(&r->attaching, 0, memory_order_relaxed);
 		for (unsigned i = 0; i < KNOWN; i++)
@@ -251,6 +253,7 @@ ration_open_dir(const char *dir, const char *instance, unsigned flags, ration_t 
 		goto fail;
 	r->flags = flags;
 	clock_init(&r->clock);
+	denials_begin(r);
 	atomic_store_explicit(&r->last_try_ns, mono_coarse(), memory_order_relaxed);
 	/* An object that is being replaced is there again within moments. */
 	for (unsigned tries = 0; (e = try_attach(r)) == RATION_ENOTREADY && tries < 50; tries++)

@@ -3,6 +3,8 @@
  */
 #include "short.h"
 
+#include "denials.h"
+
 struct sub
 sub_of(struct ration *h, const struct segment *seg, const struct rate_def *r, uint64_t now)
 {
@@ -93,6 +95,33 @@ plain_undo(
 	return LONG_WAY;
 }
 
+/* The denial that plain_deny() has found, for who asks why; end: of the wait, Unix ns. */
+static void __attribute__((noinline)) plain_note(const struct plain *p, uint64_t place,
+    uint32_t limit, const struct rate_def *r, uint64_t used, uint64_t cost, uint64_t end)
+{
+	uint64_t slot = place & UINT32_MAX;
+
+	if (!denials_claim(p->h, slot, p->now))
+		return;
+	denials_plain(p->h, p->seg,
+	    &(struct denial) {
+		.shared_ns = p->now,
+		.unix_ns = (int64_t)p->now + plain_real(p),
+		.slot = (uint32_t)slot,
+		.birth = (uint32_t)(place >> 32),
+		.limit_units = r->units,
+		.rate_units = r->rate_units,
+		.window_ns = r->window_ns,
+		.used = used,
+		.cost = cost,
+		.retry_at = (int64_t)((end + 999999999u) / 1000000000u),
+		.policy_version = POLICY_CURRENT(p->policy_word),
+		.limit_id = (uint16_t)limit,
+		.kind = r->kind,
+		.claims = 1,
+	    });
+}
+
 /*
  * Over the limit, by the coarse clock: by the precise one too?  Then it is denied: the sum
  * of sealed sub-windows stands, so each of the 15 words is of its sub-window.
@@ -131,6 +160,8 @@ plain_deny(struct ration *h, const struct segment *seg, uint64_t place, uint64_t
 	if (UNLIKELY(!plain_intact(&p) || !place_kept(s, place >> 32)))
 		return LONG_WAY;
 	slot_denied(s, place >> 32);
+	if (denials_due(h, place & UINT32_MAX, p.now))
+		plain_note(&p, place, limit, r, used, cost, end);
 	if (d == NULL)
 		return RATION_DENIED;
 	plain_head(d, &p, limit, 1, cost, real_ns);
