@@ -33,6 +33,8 @@ static const char *const names_exempt[] = { FIELDS_EXEMPT(X) };
 static const char *const names_claim[] = { FIELDS_CLAIM(X) };
 static const char *const names_assign[] = { FIELDS_ASSIGN(X) };
 static const char *const names_override[] = { FIELDS_OVERRIDE(X) };
+static const char *const names_requests[] = { FIELDS_REQUESTS(X) };
+static const char *const names_eligible[] = { FIELDS_ELIGIBLE(X) };
 #undef X
 
 const struct fields fields_top = { "the policy", names_top, TOP_FIELDS };
@@ -44,6 +46,8 @@ const struct fields fields_exempt = { "exempt", names_exempt, EXEMPT_FIELDS };
 const struct fields fields_claim = { "a limit of a route", names_claim, CLAIM_FIELDS };
 const struct fields fields_assign = { "an assignment", names_assign, ASSIGN_FIELDS };
 const struct fields fields_override = { "an override", names_override, OVERRIDE_FIELDS };
+const struct fields fields_requests = { "requests", names_requests, REQUESTS_FIELDS };
+const struct fields fields_eligible = { "eligible", names_eligible, ELIGIBLE_FIELDS };
 
 static void (*const readers[TOP_FIELDS])(struct loader *, const struct node *) = {
 #define X(name) [TOP_##name] = read_##name,

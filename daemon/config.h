@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "business.h"
 #include "policy.h"
 #include "rate.h"
 
@@ -61,6 +62,16 @@ void config_group_mistake(
     const struct config *c, bool admin, const char *expected, struct mistakes *m);
 /* This host's part as the files say, 1/1 when they do not. */
 void config_share(const struct config *c, uint64_t *num, uint64_t *den);
+/* Raises of keys on a plan ("": on none): what is promised, what is shown of who asks. */
+struct config_requests {
+	struct business calendar; /* parts of it are c's */
+	unsigned answer_days;     /* business days */
+	uint32_t days;            /* 0: not asked for; likewise below */
+	const char *environment;  /* in which the days count; "": in any */
+	uint32_t customers;
+	uint64_t daily; /* requests a day */
+};
+void config_requests(const struct config *c, const char *plan, struct config_requests *out);
 /*
  * Factor of an environment as text: "0.1", "1/3", "unlimited".  False: there is no such.
  */

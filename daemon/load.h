@@ -39,6 +39,8 @@
 #define FIELDS_ASSIGN(X) X(plan) X(environment) X(timezone)
 #define FIELDS_OVERRIDE(X) \
 	X(key) X(limit) X(plan) X(environment) X(rates) X(value) X(mode) X(share) X(until) X(reason)
+#define FIELDS_REQUESTS(X) X(answer) X(default) X(timezone) X(workdays) X(holidays) X(eligible)
+#define FIELDS_ELIGIBLE(X) X(days) X(environment) X(customers) X(requests)
 /* These have names that no C name can be: identifier, name. */
 #define FIELDS_ANSWER(X) \
 	X(status, "status") \
@@ -81,6 +83,12 @@ enum answer_field { FIELDS_ANSWER(X) ANSWER_FIELDS };
 #define X(name) SHOW_##name,
 enum show_field { FIELDS_SHOW(X) SHOW_FIELDS };
 #undef X
+#define X(name) ELIGIBLE_##name,
+enum eligible_field { FIELDS_ELIGIBLE(X) ELIGIBLE_FIELDS };
+#undef X
+#define X(name) REQUESTS_##name,
+enum requests_field { FIELDS_REQUESTS(X) REQUESTS_FIELDS };
+#undef X
 #define FIELDS_MAX 24
 
 struct fields {
@@ -89,7 +97,8 @@ struct fields {
 	size_t n;
 };
 extern const struct fields fields_top, fields_table, fields_defaults, fields_limit, fields_key,
-    fields_exempt, fields_claim, fields_assign, fields_override, fields_answer, fields_show;
+    fields_exempt, fields_claim, fields_assign, fields_override, fields_answer, fields_show,
+    fields_requests, fields_eligible;
 
 struct loader {
 	struct config *c;

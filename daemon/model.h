@@ -186,6 +186,21 @@ struct edge_model {
 	uint32_t next;    /* of the same place, + 1 */
 };
 
+/* The section `requests`; days are one more than they are, 0: not given. */
+struct requests_model {
+	struct mark mark;
+	uint16_t *answer; /* by plan; NULL: for none */
+	uint16_t standard;
+	const char *timezone; /* NULL: the policy's */
+	uint8_t workdays;     /* bit 0: Monday; 0: the usual ones */
+	int32_t *holidays;    /* business_date(), rising */
+	uint32_t nholidays;
+	uint32_t days; /* what is shown of eligibility; 0: is not */
+	uint16_t env;
+	uint32_t customers;
+	uint64_t daily;
+};
+
 struct config {
 	struct arena arena;
 	const char **paths;       /* files, by mark.file: for mistakes */
@@ -237,6 +252,8 @@ struct config {
 	struct map edgemap;    /* place and segment */
 	struct map segmentmap; /* decoded */
 	struct map attrmap;    /* names; [0] is "key" */
+
+	struct requests_model requests;
 
 	struct cidr_def *proxies, *exempts;
 	uint32_t nproxies, nexempts;
