@@ -6,6 +6,7 @@
 
 #include "digest.h"
 #include "log.h"
+#include "trail.h"
 
 #define DAY_S 86400
 #define TOLD_MAX 10u /* changes left out that are named one by one */
@@ -152,10 +153,10 @@ static bool
 candidate(
     const struct live *l, const struct live_edit *e, struct split *s, int64_t **gone, size_t *ngone)
 {
-	size_t n = l->n + l->ndormant + 1;
+	size_t n = l->n + l->ndormant + e->nadd;
 
 	*ngone = 0;
-	*gone = calloc(n, sizeof(**gone));
+	*gone = calloc(n + 1, sizeof(**gone));
 	if (!split_alloc(s, n) || *gone == NULL)
 		return false;
 	for (size_t i = 0; i < l->n; i++) {
@@ -170,8 +171,11 @@ candidate(
 		else
 			s->dormant[s->ndormant++] = l->dormant[i];
 	}
-	if (e->add != NULL)
-		s->at[s->n++] = *e->add;
+	for (size_t i = 0; i < e->nadd; i++)
+		s->at[s->n++] = e->add[i];
+	/* What comes back has its old place. */
+	if (e->nadd > 0)
+		qsort(s->at, s->n, sizeof(*s->at), by_id);
 	return true;
 }
 
@@ -245,6 +249,25 @@ next_end(const struct live *l, const struct policy_ref *p, int64_t now)
 	return end;
 }
 
+static bool
+make_durable(struct live *l, const struct live_edit *e, const struct store_edit *edit, char *err,
+    size_t size)
+{
+	char rest[256];
+
+	if (e->also == NULL)
+		return store_commit(l->store, edit, err, size) == 0;
+	if (!store_begin(l->store)) {
+		(void)snprintf(err, size, "the transaction could not be begun");
+		return false;
+	}
+	if (store_commit(l->store, edit, err, size) == 0 &&
+	    e->also(e->also_arg, l->store, err, size))
+		return store_end(l->store, true, err, size) == 0;
+	(void)store_end(l->store, false, rest, sizeof(rest)); /* err has the reason */
+	return false;
+}
+
 /* Durable, then in force. */
 static enum live_result
 commit(struct live *l, const struct live_edit *e, struct split *s, const int64_t *gone,
@@ -263,16 +286,16 @@ commit(struct live *l, const struct live_edit *e, struct split *s, const int64_t
 		goto out;
 	}
 	digest_limits(&p, digests);
-	n = moved_generations(
-	    l, e, e->add != NULL || ngone > 0 || e->naudits > 0, &p, digests, moved);
+	n = moved_generations(l, e, e->nadd > 0 || ngone > 0 || e->naudits > 0, &p, digests, moved);
 	edit = (struct store_edit) { .remove = gone,
 		.nremove = ngone,
 		.add = e->add,
+		.nadd = e->nadd,
 		.generations = moved,
 		.ngenerations = n,
 		.audits = e->audits,
 		.naudits = e->naudits };
-	if ((n > 0 || ngone > 0) && store_commit(l->store, &edit, err, sizeof(err)) != 0) {
+	if ((n > 0 || ngone > 0) && !make_durable(l, e, &edit, err, sizeof(err))) {
 		mistakes_add(m, "%s", err);
 		goto out;
 	}
@@ -313,7 +336,7 @@ live_edit(struct live *l, const struct live_edit *e, struct mistakes *m)
 		result = LIVE_FAILED;
 		goto out;
 	}
-	if (e->add != NULL && s.n + s.ndormant > LIVE_MAX) {
+	if (e->nadd > 0 && s.n + s.ndormant > LIVE_MAX) {
 		mistakes_add(m,
 		    "%u live changes are in force, the most there can be: "
 		    "write some of them into the policy files",
@@ -419,6 +442,7 @@ audit_ended(struct audit *a, const struct change *c, int64_t now)
 	change_target_text(c, a->target, sizeof(a->target));
 	change_value_text(c, a->old, sizeof(a->old));
 	(void)snprintf(a->reason, sizeof(a->reason), "%s", c->reason);
+	a->subject = trail_subject(c, 0);
 }
 
 void
@@ -458,6 +482,8 @@ live_tick(struct live *l, void (*ended)(void *arg, const struct change *c), void
 		ended(arg, &over[i]);
 out:
 	mistakes_free(&m);
+	for (size_t i = 0; audits != NULL && i < n; i++)
+		free((char *)(uintptr_t)audits[i].subject);
 	free(over);
 	free(audits);
 }

@@ -33,7 +33,8 @@ struct live {
 };
 
 struct live_edit {
-	const struct change *add; /* NULL: none */
+	const struct change *add; /* in any order */
+	size_t nadd;
 	/* Which changes go: those for which it is true. */
 	bool (*goes)(const struct change *c, const void *arg);
 	const void *goes_arg;
@@ -41,6 +42,9 @@ struct live_edit {
 	int64_t limit;         /* id of the limit that is touched in any case; -1: none */
 	const struct audit *audits;
 	size_t naudits;
+	/* What else becomes durable with it, in the same transaction; false: none of it does. */
+	bool (*also)(void *arg, struct store *s, char *err, size_t errsize);
+	void *also_arg;
 	bool dry_run;
 };
 

@@ -90,7 +90,7 @@ void json_put_key(json_t *j, const struct policy_ref *p, const struct route_clai
 /* State of one limit, as in `limits`. */
 json_t *json_limit(const struct daemon *d, const struct policy_ref *p, uint32_t id);
 
-/* Methods: show.c, show_routes.c, change.c */
+/* Methods: show.c, show_routes.c, change.c, act.c, undo.c, requests.c */
 bool show_status(struct call *c);
 bool show_limits(struct call *c);
 bool show_plans(struct call *c);
@@ -108,5 +108,10 @@ bool change_share(struct call *c);
 bool change_mode(struct call *c);
 bool change_reload(struct call *c);
 bool change_clock(struct call *c);
+bool change_undo(struct call *c);
+bool request_ask(struct call *c);
+bool request_list(struct call *c);
+bool request_approve(struct call *c);
+bool request_decline(struct call *c);
 
 #endif

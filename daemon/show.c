@@ -354,15 +354,23 @@ show_diff_yaml(struct call *c)
 
 /* ---- audit, watch ---- */
 
+static json_t *
+number_or_null(int64_t n)
+{
+	return n != 0 ? json_integer(n) : json_null();
+}
+
 static bool
 audit_json(void *arg, const struct audit *a)
 {
 	return json_array_append_new(arg,
-		   json_pack("{s:I, s:I, s:o, s:I, s:I, s:s, s:o, s:o, s:o, s:o}", "id",
-		       (json_int_t)a->id, "when", (json_int_t)a->when, "who", json_any(a->who),
-		       "uid", (json_int_t)a->uid, "pid", (json_int_t)a->pid, "action", a->action,
-		       "target", json_any(a->target), "old", json_any(a->old), "new",
-		       json_any(a->new), "reason", json_any(a->reason))) == 0;
+		   json_pack("{s:I, s:I, s:o, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		       "id", (json_int_t)a->id, "when", (json_int_t)a->when, "who",
+		       json_any(a->who), "uid", (json_int_t)a->uid, "pid", (json_int_t)a->pid,
+		       "action", a->action, "target", json_any(a->target), "old", json_any(a->old),
+		       "new", json_any(a->new), "reason", json_any(a->reason), "request",
+		       number_or_null(a->request), "undoes", number_or_null(a->undoes),
+		       "undone_by", number_or_null(a->undone_by))) == 0;
 }
 
 bool

@@ -30,6 +30,13 @@ struct audit {
 	char old[VALUE_TEXT];
 	char new[VALUE_TEXT];
 	char reason[256];
+	int64_t request;   /* number of the raise that it decided; 0: none */
+	int64_t undoes;    /* entry that it took back; 0: none */
+	int64_t undone_by; /* entry that took it back, set by store_audit_undone(); 0: none */
+	/* What going back takes, see trail.h; NULL: there is no way back.  Borrowed. */
+	const char *subject;
+	const char *before;
+	const char *after;
 };
 
 /* How often a limit was changed; limit "": anything at all. */
@@ -55,7 +62,8 @@ struct kept {
 struct store_edit {
 	const int64_t *remove; /* ids of changes that go */
 	size_t nremove;
-	const struct change *add; /* NULL: none; stored with its id */
+	const struct change *add; /* stored with their ids */
+	size_t nadd;
 	const struct generation *generations;
 	size_t ngenerations;
 	const struct audit *audits; /* their ids are not used */
@@ -90,5 +98,18 @@ int store_record(struct store *s, const struct kept *list, size_t n, char *err, 
 /* The last n audit entries, newest first; each() ends the walk by returning false. */
 int store_audit(struct store *s, int64_t n, bool (*each)(void *arg, const struct audit *a),
     void *arg, char *err, size_t errsize);
+/* One entry: 1, and each() has seen it; 0: there is none; -1 with err. */
+int store_audit_entry(struct store *s, int64_t id, bool (*each)(void *arg, const struct audit *a),
+    void *arg, char *err, size_t errsize);
+/* The newest entry after this one about the same subject, or the same request.  As above. */
+int store_audit_later(struct store *s, int64_t id, const char *subject, int64_t request,
+    bool (*each)(void *arg, const struct audit *a), void *arg, char *err, size_t errsize);
+/* The entry that was written last. */
+int64_t store_audit_last(const struct store *s);
+/*
+ * Entry `by` has taken `id` back; what that one had taken back itself counts again, and so on.
+ * Within the caller's transaction.
+ */
+bool store_audit_undone(struct store *s, int64_t id, int64_t by);
 
 #endif

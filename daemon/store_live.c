@@ -25,7 +25,32 @@ static const char schema[] =
     " uid INTEGER NOT NULL, pid INTEGER NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL,"
     " old TEXT NOT NULL, new TEXT NOT NULL, reason TEXT NOT NULL);";
 
-enum statement { ADD, REMOVE, GENERATION, AUDIT, PRUNE, CHANGES, GENERATIONS, TAIL, STATEMENTS };
+/* Entries from before have nothing in these, and cannot be taken back. */
+static const char way_back[] = "ALTER TABLE audit ADD COLUMN subject TEXT;"
+			       "ALTER TABLE audit ADD COLUMN before TEXT;"
+			       "ALTER TABLE audit ADD COLUMN after TEXT;"
+			       "ALTER TABLE audit ADD COLUMN request INTEGER;"
+			       "ALTER TABLE audit ADD COLUMN undoes INTEGER;"
+			       "ALTER TABLE audit ADD COLUMN undone_by INTEGER;";
+
+enum statement {
+	ADD,
+	REMOVE,
+	GENERATION,
+	AUDIT,
+	PRUNE,
+	CHANGES,
+	GENERATIONS,
+	TAIL,
+	ENTRY,
+	LATER,
+	UNDONE,
+	STATEMENTS
+};
+
+#define AUDIT_COLUMNS \
+	"id, at, who, uid, pid, action, target, old, new, reason, subject, before, after, " \
+	"request, undoes, undone_by"
 
 static const char *const sql[STATEMENTS] = {
 	[ADD] = "INSERT INTO change (id, kind, limit_name, key, plan, mode, rates, share_num,"
@@ -34,17 +59,20 @@ static const char *const sql[STATEMENTS] = {
 	[GENERATION] = "INSERT INTO generation (limit_name, value, digest) VALUES (?,?,?)"
 		       " ON CONFLICT (limit_name) DO UPDATE SET value = excluded.value,"
 		       " digest = excluded.digest",
-	[AUDIT] = "INSERT INTO audit (at, who, uid, pid, action, target, old, new, reason)"
-		  " VALUES (?,?,?,?,?,?,?,?,?)",
+	[AUDIT] = "INSERT INTO audit (at, who, uid, pid, action, target, old, new, reason, subject,"
+		  " before, after, request, undoes) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
 	[PRUNE] = "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?",
 	[CHANGES] = "SELECT id, kind, limit_name, key, plan, mode, rates, share_num, share_den,"
 		    " until, at, who, reason FROM change ORDER BY id",
 	[GENERATIONS] = "SELECT limit_name, value, digest FROM generation",
-	[TAIL] = "SELECT id, at, who, uid, pid, action, target, old, new, reason FROM audit"
-		 " ORDER BY id DESC LIMIT ?",
+	[TAIL] = "SELECT " AUDIT_COLUMNS " FROM audit ORDER BY id DESC LIMIT ?",
+	[ENTRY] = "SELECT " AUDIT_COLUMNS " FROM audit WHERE id = ?",
+	[LATER] = "SELECT " AUDIT_COLUMNS " FROM audit WHERE id > ?1 AND"
+		  " (subject = ?2 OR request = ?3) ORDER BY id DESC LIMIT 1",
+	[UNDONE] = "UPDATE audit SET undone_by = ?2 WHERE id = ?1 RETURNING undoes",
 };
 
-const struct store_part store_part_live = { { [1] = schema }, sql, STATEMENTS };
+const struct store_part store_part_live = { { [1] = schema, [3] = way_back }, sql, STATEMENTS };
 
 static sqlite3_stmt *
 stmt(struct store *s, enum statement which)
@@ -106,7 +134,17 @@ add_audit(struct store *s, const struct audit *a)
 	store_bind_text(q, 7, a->old);
 	store_bind_text(q, 8, a->new);
 	store_bind_text(q, 9, a->reason);
-	return store_run(q);
+	store_bind_text(q, 10, a->subject); /* NULL stays NULL */
+	store_bind_text(q, 11, a->before);
+	store_bind_text(q, 12, a->after);
+	if (a->request != 0)
+		(void)sqlite3_bind_int64(q, 13, a->request);
+	if (a->undoes != 0)
+		(void)sqlite3_bind_int64(q, 14, a->undoes);
+	if (!store_run(q))
+		return false;
+	s->audit_id = sqlite3_last_insert_rowid(s->db);
+	return true;
 }
 
 int
@@ -120,8 +158,8 @@ store_commit(struct store *s, const struct store_edit *e, char *err, size_t errs
 		(void)sqlite3_bind_int64(stmt(s, REMOVE), 1, e->remove[i]);
 		ok = store_run(stmt(s, REMOVE));
 	}
-	if (ok && e->add != NULL)
-		ok = add_change(s, e->add);
+	for (size_t i = 0; ok && i < e->nadd; i++)
+		ok = add_change(s, &e->add[i]);
 	for (size_t i = 0; ok && i < e->ngenerations; i++)
 		ok = add_generation(s, &e->generations[i]);
 	for (size_t i = 0; ok && i < e->naudits; i++)
@@ -207,27 +245,40 @@ store_generations(struct store *s, struct generation **out, size_t *n, char *err
 	return e;
 }
 
-int
-store_audit(struct store *s, int64_t n, bool (*each)(void *arg, const struct audit *a), void *arg,
-    char *err, size_t errsize)
+/* Texts of any length are the statement's, until its next step. */
+static void
+read_audit(sqlite3_stmt *q, struct audit *a)
 {
-	sqlite3_stmt *q = stmt(s, TAIL);
-	struct audit a;
-	int e;
+	memset(a, 0, sizeof(*a));
+	a->id = sqlite3_column_int64(q, 0);
+	a->when = sqlite3_column_int64(q, 1);
+	store_column_text(q, 2, a->who, sizeof(a->who));
+	a->uid = (uint32_t)sqlite3_column_int64(q, 3);
+	a->pid = (int32_t)sqlite3_column_int64(q, 4);
+	store_column_text(q, 5, a->action, sizeof(a->action));
+	store_column_text(q, 6, a->target, sizeof(a->target));
+	store_column_text(q, 7, a->old, sizeof(a->old));
+	store_column_text(q, 8, a->new, sizeof(a->new));
+	store_column_text(q, 9, a->reason, sizeof(a->reason));
+	a->subject = (const char *)sqlite3_column_text(q, 10);
+	a->before = (const char *)sqlite3_column_text(q, 11);
+	a->after = (const char *)sqlite3_column_text(q, 12);
+	a->request = sqlite3_column_int64(q, 13);
+	a->undoes = sqlite3_column_int64(q, 14);
+	a->undone_by = sqlite3_column_int64(q, 15);
+}
 
-	(void)sqlite3_bind_int64(q, 1, n);
+/* Every entry that a statement finds; how many, or -1. */
+static int
+walk_audit(struct store *s, sqlite3_stmt *q, bool (*each)(void *arg, const struct audit *a),
+    void *arg, char *err, size_t errsize)
+{
+	struct audit a;
+	int e, n = 0;
+
 	while ((e = sqlite3_step(q)) == SQLITE_ROW) {
-		memset(&a, 0, sizeof(a));
-		a.id = sqlite3_column_int64(q, 0);
-		a.when = sqlite3_column_int64(q, 1);
-		store_column_text(q, 2, a.who, sizeof(a.who));
-		a.uid = (uint32_t)sqlite3_column_int64(q, 3);
-		a.pid = (int32_t)sqlite3_column_int64(q, 4);
-		store_column_text(q, 5, a.action, sizeof(a.action));
-		store_column_text(q, 6, a.target, sizeof(a.target));
-		store_column_text(q, 7, a.old, sizeof(a.old));
-		store_column_text(q, 8, a.new, sizeof(a.new));
-		store_column_text(q, 9, a.reason, sizeof(a.reason));
+		read_audit(q, &a);
+		n++;
 		if (!each(arg, &a)) {
 			e = SQLITE_DONE;
 			break;
@@ -236,5 +287,69 @@ store_audit(struct store *s, int64_t n, bool (*each)(void *arg, const struct aud
 	if (e != SQLITE_DONE)
 		(void)store_failed(s, err, errsize);
 	(void)sqlite3_reset(q);
-	return e == SQLITE_DONE ? 0 : -1;
+	(void)sqlite3_clear_bindings(q);
+	return e == SQLITE_DONE ? n : -1;
+}
+
+int
+store_audit(struct store *s, int64_t n, bool (*each)(void *arg, const struct audit *a), void *arg,
+    char *err, size_t errsize)
+{
+	(void)sqlite3_bind_int64(stmt(s, TAIL), 1, n);
+	return walk_audit(s, stmt(s, TAIL), each, arg, err, errsize) < 0 ? -1 : 0;
+}
+
+int
+store_audit_entry(struct store *s, int64_t id, bool (*each)(void *arg, const struct audit *a),
+    void *arg, char *err, size_t errsize)
+{
+	(void)sqlite3_bind_int64(stmt(s, ENTRY), 1, id);
+	return walk_audit(s, stmt(s, ENTRY), each, arg, err, errsize);
+}
+
+int
+store_audit_later(struct store *s, int64_t id, const char *subject, int64_t request,
+    bool (*each)(void *arg, const struct audit *a), void *arg, char *err, size_t errsize)
+{
+	sqlite3_stmt *q = stmt(s, LATER);
+
+	(void)sqlite3_bind_int64(q, 1, id);
+	store_bind_text(q, 2, subject);
+	if (request != 0)
+		(void)sqlite3_bind_int64(q, 3, request);
+	return walk_audit(s, q, each, arg, err, errsize);
+}
+
+int64_t
+store_audit_last(const struct store *s)
+{
+	return s->audit_id;
+}
+
+bool
+store_audit_undone(struct store *s, int64_t id, int64_t by)
+{
+	sqlite3_stmt *q = stmt(s, UNDONE);
+
+	/* An entry takes back an older one, so this ends. */
+	for (bool taken_back = true; id > 0; taken_back = !taken_back) {
+		int64_t next = 0;
+		int e;
+
+		(void)sqlite3_bind_int64(q, 1, id);
+		if (taken_back)
+			(void)sqlite3_bind_int64(q, 2, by);
+		e = sqlite3_step(q);
+		if (e == SQLITE_ROW) {
+			next = sqlite3_column_int64(q, 0);
+			e = sqlite3_step(q);
+		}
+		(void)sqlite3_reset(q);
+		(void)sqlite3_clear_bindings(q);
+		if (e != SQLITE_DONE)
+			return false;
+		by = id;
+		id = next < id ? next : 0;
+	}
+	return true;
 }

@@ -43,6 +43,7 @@ struct store {
 	sqlite3_stmt **stmt[PARTS];
 	sqlite3_stmt *step[STEPS];
 	int64_t next_id;
+	int64_t audit_id; /* of the entry that was written last */
 	unsigned depth; /* of transactions that are open */
 	bool broken;    /* something in them failed */
 	char why[512];

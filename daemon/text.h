@@ -44,7 +44,8 @@ void change_target_text(const struct change *c, char *out, size_t size);
 /* What it makes of it: "300/min, 30/s until 2027-01-01T00:00:00Z", "growth", "1/6". */
 void change_value_text(const struct change *c, char *out, size_t size);
 
-#define TARGET_TEXT (RATION_NAME_MAX * 2 + KEY_TEXT + 16)
+/* Room for "request 4711 (api key k1)" too. */
+#define TARGET_TEXT (RATION_NAME_MAX * 2 + KEY_TEXT + 64)
 #define VALUE_TEXT (RATES_TEXT + 64)
 
 #endif

@@ -419,12 +419,19 @@ make_old(sqlite3 *db)
 				    " FROM sqlite_schema WHERE type = 'table' AND"
 				    " name NOT IN ('change', 'generation', 'audit') AND"
 				    " name NOT LIKE 'sqlite%'";
+	static const char columns[] = "ALTER TABLE audit DROP COLUMN subject;"
+				      "ALTER TABLE audit DROP COLUMN before;"
+				      "ALTER TABLE audit DROP COLUMN after;"
+				      "ALTER TABLE audit DROP COLUMN request;"
+				      "ALTER TABLE audit DROP COLUMN undoes;"
+				      "ALTER TABLE audit DROP COLUMN undone_by;";
 	char text[1024] = "";
 
 	assert_int_equal(
 	    sqlite3_exec(db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(db, later, copy_text, text, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, columns, NULL, NULL, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 1", NULL, NULL, NULL), SQLITE_OK);
 }
 

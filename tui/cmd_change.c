@@ -12,8 +12,7 @@
 
 #include "rate.h"
 
-/* A key given on the command line, checked; the text itself is what is sent. */
-static int
+int
 check_key(const char *what, const char *text)
 {
 	unsigned char key[256];
@@ -27,8 +26,7 @@ check_key(const char *what, const char *text)
 	return EXIT_USAGE;
 }
 
-/* The key in the one form in which rationd and audit show it. */
-static json_t *
+json_t *
 key_json(const char *text)
 {
 	unsigned char key[256];
@@ -51,6 +49,19 @@ number_option(const char *what, const char *name, const char *text, int64_t *out
 	if (errno == 0 && end != text && *end == 0 && *out >= 0)
 		return EXIT_OK;
 	complain("%s: --%s %s: not a number", what, name, text);
+	return EXIT_USAGE;
+}
+
+int
+count_argument(const char *what, const char *name, const char *text, int64_t *out)
+{
+	char *end;
+
+	errno = 0;
+	*out = strtoll(text, &end, 10);
+	if (errno == 0 && end != text && *end == 0 && *out >= 1)
+		return EXIT_OK;
+	complain("%s: %s %s: expected a number from 1 on", what, name, text);
 	return EXIT_USAGE;
 }
 
@@ -86,9 +97,8 @@ time_parse(const char *text, int64_t *out)
 	return true;
 }
 
-/* --reason, --expect, --dry-run, --for, --until into params. */
-static int
-common_options(const char *what, const struct args *a, json_t *params)
+int
+change_options(const char *what, const struct args *a, json_t *params)
 {
 	char err[128];
 	uint64_t ns;
@@ -146,11 +156,11 @@ scope_options(const char *what, const struct args *a, json_t *params)
 }
 
 /* What was: the member that the change is about, and how long it would have held. */
-static char *
-old_text(const json_t *old)
+char *
+state_text(const json_t *old)
 {
 	static const char *const members[] = { "rates", "mode", "plan", "environment", "share",
-		"value", "used" };
+		"value", "used", "state" };
 	const json_t *v = old, *until = json_object_get(old, "until");
 	char *text, *whole, when[TIME_MAX];
 
@@ -172,7 +182,7 @@ old_text(const json_t *old)
 static void
 print_change(const char *target, const char *now, const json_t *result, bool dry)
 {
-	char *old = old_text(json_object_get(result, "old"));
+	char *old = state_text(json_object_get(result, "old"));
 	bool used = json_object_get(json_object_get(result, "old"), "used") != NULL;
 
 	print_text(stdout, target);
@@ -264,7 +274,7 @@ cmd_set(struct ctx *c, const struct args *a)
 		goto out;
 	}
 	params = json_pack("{s:s, s:s}", "limit", a->pos[0], "rates", rates);
-	if (scope_options("set", a, params) || common_options("set", a, params)) {
+	if (scope_options("set", a, params) || change_options("set", a, params)) {
 		json_decref(params);
 		goto out;
 	}
@@ -281,7 +291,7 @@ cmd_unset(struct ctx *c, const struct args *a)
 	json_t *params = json_pack("{s:s}", "limit", a->pos[0]);
 	char target[1200];
 
-	if (scope_options("unset", a, params) || common_options("unset", a, params)) {
+	if (scope_options("unset", a, params) || change_options("unset", a, params)) {
 		json_decref(params);
 		return EXIT_USAGE;
 	}
@@ -298,7 +308,7 @@ cmd_reset(struct ctx *c, const struct args *a)
 	if (check_key("reset", a->pos[1]))
 		return EXIT_USAGE;
 	params = json_pack("{s:s, s:o}", "limit", a->pos[0], "key", key_json(a->pos[1]));
-	if (common_options("reset", a, params)) {
+	if (change_options("reset", a, params)) {
 		json_decref(params);
 		return EXIT_USAGE;
 	}
@@ -317,7 +327,7 @@ assign(struct ctx *c, const struct args *a, const char *method, const char *memb
 	if (check_key(method, a->pos[0]))
 		return EXIT_USAGE;
 	params = json_pack("{s:o, s:s}", "key", key_json(a->pos[0]), member, name);
-	if (common_options(method, a, params)) {
+	if (change_options(method, a, params)) {
 		json_decref(params);
 		return EXIT_USAGE;
 	}
@@ -342,7 +352,7 @@ cmd_share(struct ctx *c, const struct args *a)
 {
 	json_t *params = json_pack("{s:s}", "share", a->pos[0]);
 
-	if (common_options("share", a, params)) {
+	if (change_options("share", a, params)) {
 		json_decref(params);
 		return EXIT_USAGE;
 	}
@@ -364,7 +374,7 @@ set_mode(struct ctx *c, const struct args *a, const char *mode)
 		json_object_set_new(params, "all", json_true());
 	else
 		json_object_set_new(params, "limit", json_string(a->pos[0]));
-	if (common_options(mode, a, params)) {
+	if (change_options(mode, a, params)) {
 		json_decref(params);
 		return EXIT_USAGE;
 	}
@@ -395,7 +405,7 @@ cmd_reload(struct ctx *c, const struct args *a)
 	json_t *params = json_object(), *result;
 	int code;
 
-	common_options("reload", a, params);
+	change_options("reload", a, params);
 	code = rpc(c, "reload", "reload", params, &result);
 	if (code)
 		return code;

@@ -4,7 +4,6 @@
  */
 #include "commands.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,6 +123,8 @@ print_entry(const json_t *e)
 		fputs(": ", stdout);
 		print_text(stdout, jstr(e, "reason", ""));
 	}
+	if (jint(e, "undone_by", 0) != 0)
+		printf(" [undone by %lld]", (long long)jint(e, "undone_by", 0));
 	putchar('\n');
 	free(old);
 	free(new);
@@ -134,17 +135,12 @@ cmd_audit(struct ctx *c, const struct args *a)
 {
 	const char *count = a->opt[OPT_COUNT] ? a->opt[OPT_COUNT] : "100";
 	json_t *result, *e;
-	char *end;
+	int64_t n;
 	size_t i;
-	long n;
 	int code;
 
-	errno = 0;
-	n = strtol(count, &end, 10);
-	if (errno || end == count || *end || n < 1) {
-		complain("audit: --count %s: expected a number from 1 on", count);
+	if (count_argument("audit", "--count", count, &n))
 		return EXIT_USAGE;
-	}
 	code = rpc(c, "audit", "audit", json_pack("{s:I}", "limit_n", (json_int_t)n), &result);
 	if (code)
 		return code;

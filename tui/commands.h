@@ -133,15 +133,15 @@ enum option_id {
 	    "ration events clinic:7 -n 20") \
 	X(usage, "[KEY]", O(LAST) | O(BY) | O(CSV) | O(ASCII), 0, 1, \
 	    "what was admitted and denied over time", "ration usage clinic:7 --last 30d") \
-	X(request, "LIMIT", O(KEY) | O(TO) | O(REASON) | O(VOLUME), 1, 1, \
+	X(request, "LIMIT", O(KEY) | O(TO) | O(REASON) | O(VOLUME) | O(DRY_RUN), 1, 1, \
 	    "ask for more than the limit allows", \
 	    "ration request api --key key:sk_42 --to 600/min --reason 'new shop' --volume " \
 	    "20k/day") \
 	X(requests, "", O(ALL) | O(COUNT), 0, 0, "raises that were asked for, and until when", \
 	    "ration requests --all") \
-	X(approve, "N", O(FOR) | O(UNTIL) | O(REASON), 1, 1, "grant what request N asks for", \
+	X(approve, "N", O(FOR) | O(UNTIL) | O_CHANGE, 1, 1, "grant what request N asks for", \
 	    "ration approve 3 --for 30d") \
-	X(decline, "N", O(REASON), 1, 1, "refuse request N", \
+	X(decline, "N", O(REASON) | O(DRY_RUN), 1, 1, "refuse request N, or withdraw your own", \
 	    "ration decline 3 --reason 'below the plan'") \
 	X(upstreams, "", 0, 0, 0, \
 	    "other people's limits: what is left, who waits, which are shut", \
@@ -180,6 +180,19 @@ extern const size_t ncommands;
 #define X(name, ...) int cmd_##name(struct ctx *c, const struct args *a);
 COMMANDS(X)
 #undef X
+
+/* ---- cmd_change.c: what several commands take ---- */
+
+/* A key given on the command line, checked: EXIT_OK, or EXIT_USAGE and it was said. */
+int check_key(const char *what, const char *text);
+/* The key in the one form in which rationd and audit show it. */
+json_t *key_json(const char *text);
+/* --reason, --expect, --dry-run, --for, --until into params. */
+int change_options(const char *what, const struct args *a, json_t *params);
+/* What an answer's `old` or `new` says, for people.  The caller frees. */
+char *state_text(const json_t *state);
+/* A number from 1 on; EXIT_OK, or EXIT_USAGE and it was said. */
+int count_argument(const char *what, const char *name, const char *text, int64_t *out);
 
 /* ---- print.c: what several commands print ---- */
 

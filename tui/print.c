@@ -137,11 +137,20 @@ complain_mistakes(const char *what, const struct rpc_error *e)
 	fputs("; nothing was changed\n", stderr);
 }
 
+/* Of a limit its state tells most; of anything else, what rationd says. */
 static void
 complain_conflict(const char *what, const struct rpc_error *e)
 {
-	char *now = value_text(e->data);
+	char *now;
 
+	if (json_object_get(e->data, "generation") == NULL ||
+	    json_object_get(e->data, "then") != NULL) {
+		fprintf(stderr, "ration: %s: ", what);
+		print_text(stderr, e->text);
+		fputs("; nothing was changed\n", stderr);
+		return;
+	}
+	now = value_text(e->data);
 	complain("%s: somebody else was faster: now %s; look at it, then try again", what,
 	    now ? now : "-");
 	free(now);
