@@ -89,13 +89,14 @@ denials_begin(struct ration *r)
 
 /* ---- reading ---- */
 
+#define NS_S UINT64_C(1000000000)
 /* The instance's clock may be moved a century at most, in any direction. */
 #define UNIX_MOST (INT64_C(9000000000) * 1000000000)
 
 static bool
 in_range(const struct segment *seg, unsigned place, uint64_t now_ns, const struct denial *d)
 {
-	return d->number != 0 && d->number % SIDE_DENIALS == place && d->shared_ns <= now_ns &&
+	return d->number != 0 && d->number % SIDE_DENIALS == place && d->shared_ns < now_ns + NS_S &&
 	    d->unix_ns > 0 && d->unix_ns < UNIX_MOST && d->key_len > 0 &&
 	    d->limit_id < LIMITS_MAX && d->kind <= RATION_COUNT_ONLY &&
 	    d->reason <= RATION_R_QUEUE && d->mode <= MODE_OFF && d->retry_at >= RATION_NEVER &&

@@ -86,7 +86,7 @@ void denials_begin(struct ration *r);
 
 /*
  * The entry at a place of the ring, 0..SIDE_DENIALS - 1.  False: there is none, or it is being
- * written, or out of range.  now_ns: shared time; what is later is out of range.
+ * written, or out of range.  now_ns: shared time; what is a second later is out of range.
  */
 bool denials_read(const struct segment *seg, unsigned place, uint64_t now_ns, struct denial *out);
 /* How often the key was denied since, -1: not known, its slot is another's. */

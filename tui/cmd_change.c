@@ -65,8 +65,7 @@ count_argument(const char *what, const char *name, const char *text, int64_t *ou
 	return EXIT_USAGE;
 }
 
-/* "2027-01-31", "2027-01-31T12:00:00Z", "...+02:00" (without a zone: UTC), Unix seconds. */
-static bool
+bool
 time_parse(const char *text, int64_t *out)
 {
 	struct tm tm = { 0 };

@@ -17,20 +17,6 @@ struct shown {
 	struct source source;
 };
 
-/* Arguments LIMIT KEY.  The key as bytes; its length, or -1 and it was said. */
-static int
-key_argument(const char *what, const struct args *a, unsigned char key[256])
-{
-	int n = key_parse(a->pos[1], key);
-
-	if (n < 0)
-		complain(
-		    "%s: \"%s\" is no key: 1 to 255 bytes as strvis(3) writes them, \\040 for a "
-		    "blank, \\134 for \\",
-		    what, a->pos[1]);
-	return n;
-}
-
 static void
 read_table(struct ctx *c, const char *limit, const unsigned char *key, size_t len, struct shown *s)
 {
@@ -130,7 +116,7 @@ cmd_show(struct ctx *c, const struct args *a)
 	char text[KEY_TEXT_MAX];
 	ration_claim_t claim;
 	ration_t *r;
-	int len = key_argument("show", a, key), code = EXIT_OK, rc;
+	int len = key_argument("show", a->pos[1], key), code = EXIT_OK, rc;
 	int64_t now;
 
 	if (len < 0)
@@ -247,7 +233,7 @@ cmd_acquire(struct ctx *c, const struct args *a)
 	struct timespec until;
 	uint64_t cost = 1, wait_ns = 0;
 	ration_t *r;
-	int len = key_argument("acquire", a, key), code = EXIT_OK, rc;
+	int len = key_argument("acquire", a->pos[1], key), code = EXIT_OK, rc;
 
 	if (len < 0 || acquire_options(a, &cost, &wait_ns) != EXIT_OK)
 		return EXIT_USAGE;

@@ -210,12 +210,16 @@ void print_text(FILE *out, const char *s);
 /* "2026-11-21 17:48:00" local; "-" for 0; buf of TIME_MAX bytes. */
 #define TIME_MAX 32
 const char *time_text(int64_t unix_s, char buf[TIME_MAX]);
+/* "2027-01-31", "2027-01-31T12:00:00Z", "...+02:00" (without a zone: UTC), Unix seconds. */
+bool time_parse(const char *text, int64_t *out);
 /* A JSON value as people write it: arrays with commas, null as "-".  The caller frees. */
 char *value_text(const json_t *v);
 /* Member as text or number, with a default. */
 const char *jstr(const json_t *obj, const char *name, const char * or);
 int64_t jint(const json_t *obj, const char *name, int64_t or);
 
+/* The key as bytes; its length, or -1 and it was said. */
+int key_argument(const char *what, const char *text, unsigned char key[256]);
 /* --wait and the like: a time.  0, or EXIT_USAGE and it was said. */
 int span_option(
     const char *what, const struct args *a, enum option_id id, const char *name, uint64_t *ns);

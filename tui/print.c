@@ -117,6 +117,19 @@ value_text(const json_t *v)
 	return text;
 }
 
+int
+key_argument(const char *what, const char *text, unsigned char key[256])
+{
+	int n = key_parse(text, key);
+
+	if (n < 0)
+		complain(
+		    "%s: \"%s\" is no key: 1 to 255 bytes as strvis(3) writes them, \\040 for a "
+		    "blank, \\134 for \\",
+		    what, text);
+	return n;
+}
+
 /* ---- rationd's answers ---- */
 
 static void
