@@ -395,3 +395,37 @@ admitted(const struct server *s, const char *limit, const char *key, int n)
 	ration_close(r);
 	return got;
 }
+
+long
+resident_kb(pid_t pid)
+{
+	char path[64], line[256];
+	long kb = -1;
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f) != NULL)
+		if (sscanf(line, "RssAnon: %ld", &kb) == 1)
+			break;
+	(void)fclose(f);
+	return kb;
+}
+
+void
+put_large(const struct server *s, const char *limits, int keys)
+{
+	char path[256];
+	FILE *f;
+
+	path_in(s, "ration.yaml", path, sizeof(path));
+	f = fopen(path, "w");
+	assert_non_null(f);
+	(void)fprintf(f,
+	    "table: {keys: 2k, policy: 64Ki}\nplans: [free, team]\nlimits: {%s}\nassign:\n",
+	    limits);
+	for (int i = 0; i < keys; i++)
+		(void)fprintf(f, "  customer-with-a-rather-long-name-%08d: team\n", i);
+	assert_int_equal(fclose(f), 0);
+}

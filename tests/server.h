@@ -40,10 +40,14 @@ int teardown(void **state);
 
 void path_in(const struct server *s, const char *name, char *out, size_t size);
 void put_file(const struct server *s, const char *name, const char *text);
+/* A policy of `keys` keys on plans: as large as wanted. */
+void put_large(const struct server *s, const char *limits, int keys);
 bool exists(const struct server *s, const char *name);
 int64_t mono_ms(void);
 /* Processor time of a process, ms. */
 int64_t cpu_ms(pid_t pid);
+/* Its resident memory. */
+long resident_kb(pid_t pid);
 
 void spawn(struct server *s, const char *const *args);
 /* Read its messages until `text` is among them.  False: it ended. */
