@@ -21,6 +21,7 @@
 #include "control.h"
 #include "daemon.h"
 #include "log.h"
+#include "make.h"
 #include "place.h"
 #include "reaper.h"
 
@@ -33,27 +34,48 @@ struct options {
 	const char *dir;
 	bool check;
 	bool sandbox;
+	struct make make; /* .dir NULL: serve */
 };
 
 static const char usage_text[] =
     "usage: rationd [-n] [-f FILE] [-i INSTANCE] [--dir DIR] [--sandbox] [--help] [--version]\n"
+    "       rationd --make DIR [-f FILE] [-i INSTANCE] [--at UNIX] [--keys N]\n"
     "  -n           check FILE and leave: 0 if it is right, 1 with all mistakes if not\n"
     "  -f FILE      policy file; conf.d/*.yaml beside it is read too\n"
     "  -i INSTANCE  name of the instance, else $RATION_INSTANCE, else default\n"
     "  --dir DIR    everything in this one directory, else $RATION_DIR\n"
     "  --sandbox    with a clock that `ration clock` moves\n"
+    "  --make DIR   make FILE's segment in DIR and leave\n"
+    "  --at UNIX    with its calendar around this second; default: now\n"
+    "  --keys N     with room for so many keys; default: as FILE says\n"
     "Stays in the foreground. SIGHUP reads the policy again. See rationd(8).\n";
+
+static bool
+read_number(const char *name, const char *text, int64_t most, int64_t *out)
+{
+	const char *why;
+
+	*out = strtonum(text, 0, most, &why);
+	if (why != NULL)
+		(void)fprintf(stderr, "rationd: --%s: found \"%s\", expected 0 to %lld\n", name,
+		    text, (long long)most);
+	return why == NULL;
+}
 
 /* -1: go on; else the exit status. */
 static int
 read_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = { { "dir", required_argument, NULL, 'd' },
-		{ "sandbox", no_argument, NULL, 's' }, { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'v' }, { NULL, 0, NULL, 0 } };
+		{ "sandbox", no_argument, NULL, 's' }, { "make", required_argument, NULL, 'm' },
+		{ "at", required_argument, NULL, 'a' }, { "keys", required_argument, NULL, 'k' },
+		{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'v' },
+		{ NULL, 0, NULL, 0 } };
+	int64_t keys;
 	int c;
 
 	memset(o, 0, sizeof(*o));
+	o->make.at_s = (int64_t)time(NULL);
 	while ((c = getopt_long(argc, argv, "nf:i:", longs, NULL)) != -1) {
 		switch (c) {
 		case 'n':
@@ -70,6 +92,18 @@ read_options(int argc, char **argv, struct options *o)
 			break;
 		case 's':
 			o->sandbox = true;
+			break;
+		case 'm':
+			o->make.dir = optarg;
+			break;
+		case 'a':
+			if (!read_number("at", optarg, INT64_C(1) << 33, &o->make.at_s))
+				return 2;
+			break;
+		case 'k':
+			if (!read_number("keys", optarg, (int64_t)SLOTS_MAX, &keys))
+				return 2;
+			o->make.keys = (uint64_t)keys;
 			break;
 		case 'h':
 			(void)fputs(usage_text, stdout);
@@ -167,6 +201,25 @@ check(const struct daemon *d, const struct config *c)
 	mistakes_free(&m);
 	if (e == 0 && daemon_file(d) == NULL)
 		log_note("%s is not there: the built-in default applies", d->paths.config);
+	return e == 0 ? 0 : 1;
+}
+
+/* Files alone count here: its groups are those of the host that the policy is for. */
+static int
+make(const struct daemon *d, struct options *o)
+{
+	struct mistakes m = { 0 };
+	struct config *c;
+	int e;
+
+	o->make.instance = o->instance;
+	e = config_load(daemon_file(d), &c, &m);
+	if (e == 0) {
+		e = make_segment(&o->make, c, &m);
+		config_free(c);
+	}
+	print_mistakes(&m, "");
+	mistakes_free(&m);
 	return e == 0 ? 0 : 1;
 }
 
@@ -508,6 +561,8 @@ main(int argc, char **argv)
 		    "length");
 		return 2;
 	}
+	if (o.make.dir != NULL)
+		return make(&d, &o);
 	if (read_policy(&d, o.check, &c) != 0)
 		return 1;
 	e = check(&d, c);

@@ -23,7 +23,7 @@
 
 #include "atomics.h"
 #include "command.h"
-#include "denied.h"
+#include "recent.h"
 #include "fixture.h"
 
 #define S UINT64_C(1000000000)
@@ -78,25 +78,25 @@ id_of(const char *limit)
 }
 
 /* Entries of the key, newest first; -1: of any limit. */
-static struct denied
+static struct recent
 find(const char *key, int64_t limit)
 {
-	struct denied_query q = { .key = (const unsigned char *)key,
+	struct recent_query q = { .key = (const unsigned char *)key,
 		.len = strlen(key),
 		.limit = limit,
 		.n = SIDE_DENIALS };
-	struct denied found;
+	struct recent found;
 
-	assert_true(denied_find(&f.seg, f.now, &q, &found));
+	assert_true(recent_find(&f.seg, f.now, &q, &found));
 	return found;
 }
 
 static size_t
 count(const char *key)
 {
-	struct denied found = find(key, -1);
+	struct recent found = find(key, -1);
 
-	denied_free(&found);
+	recent_free(&found);
 	return found.n;
 }
 
@@ -104,12 +104,12 @@ count(const char *key)
 static size_t
 last(const char *key, const char *limit, struct denial *out)
 {
-	struct denied found = find(key, limit != NULL ? (int64_t)id_of(limit) : -1);
+	struct recent found = find(key, limit != NULL ? (int64_t)id_of(limit) : -1);
 
 	memset(out, 0, sizeof(*out));
 	if (found.n > 0)
 		*out = found.list[0];
-	denied_free(&found);
+	recent_free(&found);
 	return found.n;
 }
 
@@ -390,7 +390,7 @@ static void
 test_many_keys(void **state)
 {
 	ration_decision_t d = RATION_DECISION_INIT;
-	struct denied found;
+	struct recent found;
 	char key[16];
 
 	(void)state;
@@ -400,7 +400,7 @@ test_many_keys(void **state)
 			drain("one", key, &d);
 		}
 		found = find("none of them", -1);
-		denied_free(&found);
+		recent_free(&found);
 		assert_int_equal(found.noted, (unsigned)span * DENIALS_MOST);
 		pass(SPAN);
 	}
@@ -560,7 +560,7 @@ test_overrun(void **state)
 {
 	uint64_t turns, seed = test_seed();
 	pid_t pids[8];
-	struct denied found;
+	struct recent found;
 
 	(void)state;
 	for (int i = 0; i < 8; i++) {
@@ -580,7 +580,7 @@ test_overrun(void **state)
 	/* Each of them costs its entry, at most one more. */
 	assert_true(check_ring() >= SIDE_DENIALS - 16);
 	found = find("x", -1);
-	denied_free(&found);
+	recent_free(&found);
 	assert_true(found.noted >= SIDE_DENIALS - 16);
 }
 
@@ -853,19 +853,19 @@ test_caller_another(void **state)
 	struct timespec t;
 
 	(void)state;
-	assert_int_equal(denied_caller(&d, 0, 0, text), CALLER_ANOTHER);
+	assert_int_equal(recent_caller(&d, 0, 0, text), CALLER_ANOTHER);
 	assert_string_equal(text, "");
 	assert_int_equal(clock_gettime(CLOCK_BOOTTIME, &t), 0);
 	d.shared_ns = (uint64_t)(t.tv_sec + 1) * S;
-	assert_int_equal(denied_caller(&d, 0, 0, text), CALLER_MAY_BE); /* no namespace */
+	assert_int_equal(recent_caller(&d, 0, 0, text), CALLER_MAY_BE); /* no namespace */
 	d.pid_ns = 1;
-	assert_int_equal(denied_caller(&d, 0, 0, text), CALLER_FOREIGN);
+	assert_int_equal(recent_caller(&d, 0, 0, text), CALLER_FOREIGN);
 	d.pid_ns = 0;
 	d.pid = UINT32_MAX;
-	assert_int_equal(denied_caller(&d, 0, 0, text), CALLER_ENDED);
+	assert_int_equal(recent_caller(&d, 0, 0, text), CALLER_ENDED);
 	d.pid = 1;
 	d.shared_ns = (uint64_t)t.tv_sec * S;
-	assert_int_equal(denied_caller(&d, 1, 0, text), CALLER_MAY_BE);
+	assert_int_equal(recent_caller(&d, 1, 0, text), CALLER_MAY_BE);
 }
 
 static int

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "denied.h"
+#include "recent.h"
 #include "source.h"
 
 #define NS_S INT64_C(1000000000)
@@ -94,7 +94,7 @@ gather(struct ctx *c, const struct denial *d, struct why *w)
 	if (d->kind != 0 && ration_rate_text(&rate, w->rate, sizeof(w->rate)) < 0)
 		w->rate[0] = '\0';
 	w->since = denials_since(&c->seg, d);
-	w->caller = denied_caller(d,
+	w->caller = recent_caller(d,
 	    atomic_load_explicit(&c->seg.policy->test_offset_ns, memory_order_relaxed),
 	    atomic_load_explicit(&c->clock.namespace_ns, memory_order_relaxed), w->command);
 	read_policy(c, w);
@@ -306,7 +306,7 @@ why_json(const struct why *w)
 }
 
 static void
-print_all_json(struct ctx *c, const struct denied *found)
+print_all_json(struct ctx *c, const struct recent *found)
 {
 	json_t *list = json_array(), *all;
 	struct why w;
@@ -368,7 +368,7 @@ local_parse(const char *text, int64_t *out)
 }
 
 static int
-read_arguments(struct ctx *c, const struct args *a, unsigned char key[256], struct denied_query *q)
+read_arguments(struct ctx *c, const struct args *a, unsigned char key[256], struct recent_query *q)
 {
 	int64_t now_s = clock_unix(c->seg.policy, ctx_now(c)) / NS_S, at;
 	const char *count = a->opt[OPT_COUNT] ? a->opt[OPT_COUNT] : "1", *text = a->opt[OPT_AT];
@@ -397,7 +397,7 @@ read_arguments(struct ctx *c, const struct args *a, unsigned char key[256], stru
 /* Nothing of this key: what is there. */
 static void
 complain_none(struct ctx *c, const struct args *a, const unsigned char *key, size_t len,
-    const struct denied *found)
+    const struct recent *found)
 {
 	int64_t now_s = clock_unix(c->seg.policy, ctx_now(c)) / NS_S;
 	char text[KEY_TEXT_MAX], when[TIME_MAX], ago[48];
@@ -419,8 +419,8 @@ int
 cmd_why(struct ctx *c, const struct args *a)
 {
 	unsigned char key[256];
-	struct denied_query q = { .key = key };
-	struct denied found;
+	struct recent_query q = { .key = key };
+	struct recent found;
 	struct why w;
 	int len = key_argument("why", a->pos[0], key), code;
 
@@ -438,7 +438,7 @@ cmd_why(struct ctx *c, const struct args *a)
 		return EXIT_SERVICE;
 	}
 	q.len = (size_t)len;
-	if (!denied_find(&c->seg, ctx_now(c), &q, &found)) {
+	if (!recent_find(&c->seg, ctx_now(c), &q, &found)) {
 		complain("why: out of memory");
 		return EXIT_SERVICE;
 	}
@@ -452,6 +452,6 @@ cmd_why(struct ctx *c, const struct args *a)
 		print_why(&w);
 	}
 	code = found.n > 0 ? EXIT_OK : EXIT_REFUSED;
-	denied_free(&found);
+	recent_free(&found);
 	return code;
 }

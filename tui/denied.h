@@ -1,57 +1,46 @@
 /*
- * denied.h - recent denials of a key, out of the ring in shared memory (denials.h), and who made
- * the calls.
+ * denied.h - who was denied how often, in bounded memory: a table of DENIED_KEYS keys.
  *
- * What the ring says was written by the services that were denied, so a lie in it is shown as
- * what it is: figures.  What is out of range is left out, and nothing in it is an index here.
+ * As long as no more keys than that were ever denied, counts are exact.  When one more comes, every
+ * count is lowered by the same amount, the median, and who has none left goes (Misra and Gries,
+ * by halves): a count is then at most `error` too small, never too large, and who was denied
+ * more than `error` times is in the table.
  */
 #ifndef RATION_DENIED_H
 #define RATION_DENIED_H
 
-#include "denials.h"
-#include "tui.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-/* Which are asked for. */
-struct denied_query {
-	const unsigned char *key;
-	size_t len;
-	int64_t limit;   /* id; -1: of any limit */
-	int64_t unix_ns; /* the nearest to then; 0: the newest */
-	size_t n;        /* so many */
+#define DENIED_KEYS 65536u
+
+struct denied_key {
+	uint64_t count;
+	int64_t first_s; /* Unix s since when it is in the table */
+	uint64_t hash;
+	uint16_t limit;
+	uint8_t len; /* 0: a free place */
+	unsigned char *key;
 };
 
 struct denied {
-	struct denial *list; /* the nearest, or newest, first */
+	struct denied_key *keys; /* a hash table, half of it free */
+	size_t places;
 	size_t n;
-	size_t noted;    /* in the ring, of whatever key */
-	int64_t back_to; /* Unix ns of the oldest of these; 0: there is none */
+	size_t most;    /* keys; DENIED_KEYS, less in tests */
+	uint64_t error; /* 0: all counts are exact */
 };
 
-/* now_ns: shared time.  False: out of memory.  Free with denied_free(). */
-bool denied_find(
-    const struct segment *seg, uint64_t now_ns, const struct denied_query *q, struct denied *out);
+/* most: 0 for DENIED_KEYS.  False: no memory. */
+bool denied_init(struct denied *d, size_t most);
 void denied_free(struct denied *d);
+/* One more denial.  len: 1 to 255.  False: no memory, it is not counted. */
+bool denied_count(struct denied *d, uint16_t limit, const void *key, size_t len, int64_t at_s);
 /*
- * Is it this key?  Of an address also when the entry's key is the range that it is in: limits and
- * routes cut addresses to prefixes.
+ * The n keys with the most denials, most first, into out (at most n, the table's own); how many.
+ * Nothing can be counted any more.
  */
-bool denied_is(const struct denial *d, const unsigned char *key, size_t len);
-
-/* The process that called. */
-enum caller {
-	CALLER_LIVES,   /* it is this one: the process is older than the denial */
-	CALLER_MAY_BE,  /* there is one of that number; whether the same, nobody can tell */
-	CALLER_ANOTHER, /* it has ended, and another has its number */
-	CALLER_ENDED,
-	CALLER_FOREIGN, /* the number is of another namespace of processes */
-};
-
-#define CALLER_TEXT 161u
-/*
- * text: its command line, as strvis(3) writes it, cut; "" where there is none.  test_ns: the test
- * clock's advance; namespace_ns: see clock.h.
- */
-enum caller denied_caller(
-    const struct denial *d, int64_t test_ns, int64_t namespace_ns, char text[CALLER_TEXT]);
+size_t denied_top(struct denied *d, size_t n, const struct denied_key **out);
 
 #endif
