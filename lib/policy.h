@@ -221,6 +221,34 @@ struct answer_def {
 };
 static_assert(sizeof(struct answer_def) == 40, "fixed");
 
+/* ---- upstreams (upstream.h) ---- */
+
+enum upstream_jitter { JITTER_FULL = 0, JITTER_NONE = 1, JITTER_ADDED = 2 };
+
+#define UPSTREAM_ON_FIRST 400u   /* statuses in upstream_def.on are from 400 to 599 */
+#define UPSTREAM_ON_NETWORK 255u /* its bit of those without an answer */
+#define UPSTREAM_LOWS 6u
+
+/* How clients on this host behave towards somebody else's service. */
+struct upstream_def {
+	uint64_t hash; /* policy_hash() of its name: they stand in this order */
+	uint32_t name; /* string */
+	uint32_t origin;
+	uint64_t on[4];             /* what is tried again: bit of status - 400 */
+	uint32_t first_ms;          /* backoff: the first pause, */
+	uint32_t most_ms;           /* the longest, */
+	uint32_t factor;            /* by which each grows, in 1/1000 */
+	uint32_t jitter_ms;         /* JITTER_ADDED: up to so much */
+	uint32_t open_ms;           /* of the breaker */
+	uint16_t failures;          /* in a row that open it; 0: there is none */
+	uint16_t tries;             /* again, at most */
+	uint8_t jitter;             /* enum upstream_jitter */
+	uint8_t nrates;             /* 0: only what the upstream says */
+	uint8_t low[UPSTREAM_LOWS]; /* percentages left, falling, 0 after the last */
+	struct rate_def rates[RATION_RATES_MAX];
+};
+static_assert(sizeof(struct upstream_def) == 80 + 4 * 64, "fixed");
+
 /* Addresses with a prefix in common; IPv4 as ::ffff:a.b.c.d with 96 added to the length. */
 struct cidr_def {
 	uint8_t address[16];

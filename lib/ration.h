@@ -488,23 +488,27 @@ int ration_http_body(ration_t *r, const ration_decision_t *d, const ration_attr_
 
 /* Why ration_upstream_begin() says wait. */
 #define RATION_U_NONE 0u
-#define RATION_U_PAUSED 1u /* the upstream said 429 or 503: everybody stops until it may be asked \
-			    */
+#define RATION_U_PAUSED 1u /* it said 429 or 503: everybody stops until it may be asked again */
 #define RATION_U_SPENT 2u  /* what it said is left, and what is in flight, come to its limit */
 #define RATION_U_OPEN 3u   /* the circuit breaker is open */
-#define RATION_U_PROBED 4u /* half-open, and another process has the one probe */
+#define RATION_U_PROBED 4u /* half-open, and another request is the one probe */
 #define RATION_U_LIMIT 5u  /* the policy's own limit for this upstream */
+#define RATION_U_FIRST 6u  /* another request goes first: its answer says how many may follow */
 /* States of a circuit breaker. */
 #define RATION_CLOSED 0u
 #define RATION_OPEN 1u
 #define RATION_HALF_OPEN 2u
 
-/* An upstream, by name.  Plain data; belongs to the ration_t it was made with, usable by all of its
- * threads. */
+/*
+ * An upstream, by name.  Plain data; belongs to the ration_t it was made with, usable by all of its
+ * threads, over restarts of rationd too.
+ */
 typedef struct ration_upstream {
 	uint32_t size;
 	uint32_t place; /* in the segment */
 	uint64_t segment;
+	uint64_t id;
+	uint64_t hash;
 	char name[RATION_NAME_MAX + 1];
 } ration_upstream_t;
 
@@ -519,11 +523,12 @@ typedef struct ration_attempt {
 	uint32_t retry;   /* after _end(): 1: ask again, after wait_ms; 0: that was the answer */
 	uint32_t reason;  /* after a denied _begin(): RATION_U_... */
 	uint64_t wait_ms; /* not before: of a denied _begin(), and of an _end() with retry 1 */
-	uint64_t limit;   /* as the upstream said last; RATION_UNLIMITED: it said nothing */
-	uint64_t remaining;
-	int64_t reset_at; /* Unix s by our clock; 0: it said nothing */
-	uint32_t low;     /* percent of the limit below which remaining has just fallen; 0: none */
-	uint32_t breaker; /* RATION_CLOSED ... */
+	/* After either: what is known, by the last answer that any process of this host had. */
+	uint64_t limit;     /* RATION_UNLIMITED: the upstream said nothing of one */
+	uint64_t remaining; /* so much may be sent now; RATION_UNLIMITED */
+	int64_t reset_at;   /* Unix s by our clock; 0: not known */
+	uint32_t low;       /* after _end(): percent below which remaining fell, told once; 0 */
+	uint32_t breaker;   /* RATION_CLOSED ... */
 	/* Of the library's own. */
 	uint32_t place;
 	uint32_t flags;
@@ -535,25 +540,31 @@ typedef struct ration_attempt {
 } ration_attempt_t;
 
 /*
- * Find or add an upstream.  name: as in the policy's `upstreams`, which says how to retry, when
- * the breaker opens and what limit to assume; one that is not there gets its defaults.
- * Returns 0, RATION_EINVAL, _EDETACHED, _EFULL: there are 256 already.
+ * Find or add an upstream.  name: of 1 to RATION_NAME_MAX bytes, as in the policy's `upstreams`,
+ * which says how to retry, when the breaker opens and what limit to assume; one that is not there
+ * gets the defaults of ration.yaml(5).  All requests through one name share one limit in one unit.
+ * Returns 0, RATION_EINVAL, _EFULL: there are 256 already; _EDETACHED (with RATION_FAIL_OPEN: 0).
  */
 int ration_upstream(ration_t *r, const char *name, ration_upstream_t *out);
 /*
  * May a request of this cost be sent now?  RATION_ADMITTED: send it, then call
  * ration_upstream_end(), also if it failed; a process that dies in between counts as one whose
- * request was sent and failed.  RATION_DENIED: a->wait_ms, a->reason; nothing was taken.
- * Lock-free, no system call, but a breaker's probe: its holder takes a lock that ends with him.
- * Or RATION_EINVAL, _ECOST, _EDETACHED (with RATION_FAIL_OPEN: admitted).
+ * request was sent and may yet arrive.  RATION_DENIED: wait a->wait_ms, then ask again; a->reason;
+ * nothing was taken.  cost: units, 0..RATION_COST_MAX; what costs 0 heeds pauses and the breaker
+ * only.
+ * Lock-free, no system call, but of a breaker's probe: its holder takes a lock that ends with him,
+ * and who is refused for a probe looks, at most ten times a second, whether its holder lives.
+ * Or RATION_EINVAL, _ECOST, _EBUSY, _EDETACHED (with RATION_FAIL_OPEN: admitted).
  */
 int ration_upstream_begin(ration_t *r, ration_upstream_t *u, uint64_t cost, ration_attempt_t *a);
 /*
  * What came of it.  status: of the HTTP answer; 0: none came (network, timeout).  headers: n of
  * them, names in any case; X-RateLimit-*, RateLimit and RateLimit-Policy, Retry-After (seconds or
  * a date), Date are read, what cannot be understood is ignored and counted.  Fills in a: whether
- * and when to try again (exponential, full jitter, at most what the policy says, never before
- * Retry-After), what is left.  Lock-free.  Returns 0, RATION_EINVAL, _EDETACHED.
+ * and when to try again (as the policy says, never before Retry-After), what is left.
+ * Lock-free, no system call.
+ * Returns 0, RATION_EINVAL: also when no request is in flight in a.  Detached it still says
+ * whether and when to try again.
  */
 int ration_upstream_end(ration_t *r, ration_upstream_t *u, ration_attempt_t *a, int status,
     const ration_attr_t *headers, size_t n);
@@ -564,8 +575,8 @@ int ration_upstream_end(ration_t *r, ration_upstream_t *u, ration_attempt_t *a, 
  */
 uint64_t ration_backoff_ms(uint64_t first_ms, uint64_t most_ms, unsigned tries, uint64_t *state);
 /*
- * Retry-After as seconds or as an HTTP date: s from now (Unix s) on, at least 0.
- * -1: neither of them.
+ * Retry-After as seconds or as an HTTP date (any of RFC 9110's three forms): s from now (Unix s)
+ * on, at least 0.  -1: neither of them.
  */
 int64_t ration_retry_after(const char *value, size_t len, int64_t now);
 

@@ -27,7 +27,7 @@
 #define SIDE_DENIALS 2048u
 #define SIDE_DENIAL_WORDS 48u
 #define SIDE_UPSTREAMS 256u
-#define SIDE_UPSTREAM_WORDS 64u
+#define SIDE_UPSTREAM_WORDS 128u /* upstream.h */
 
 struct side_head {
 	_Atomic uint64_t magic; /* stored last */

@@ -1,0 +1,623 @@
+/*
+ * upstream_budget.c - how much may be sent to somebody else's limit, as far as its answers tell.
+ *
+ * Units are numbered in the order in which they are sent: `sent` is the number of the last one.
+ * What an answer proves is a *ceiling*: so far `sent` may rise without the upstream counting more
+ * than its limit.
+ *
+ * An answer says that R units are left.  The server counted that at some moment s between the
+ * request's being sent and its answer's coming.  All that was answered before the request was
+ * sent had been counted (or refused) by then; call it A.  What may be counted after s is so
+ * among what was sent and is not in A, without the request itself, of cost c.  If nothing above
+ *
+ *	ceiling = A + c + R
+ *
+ * is sent, then at any moment after s no more than R units are counted since s.  What a server
+ * has left grows by itself and falls only by what it counts (fixed windows: at the reset;
+ * sliding ones and buckets: all the time), so it never refuses.  This needs no order of
+ * answers, none of them to come at all, and nothing of what is done meanwhile: what is in flight
+ * lies between A and `sent`, and counts against the ceiling.  So each ceiling is right by itself
+ * for as long as nobody else uses the limit; a race here, or a process killed between two of its
+ * stores, can only leave one ceiling that is right in the place of another.
+ *
+ * For those who do not have the limit alone the ceiling is lowered by every answer, and raised
+ * only by one that is newer for certain: sent after the one came that the ceiling is from (`seen`).
+ * An answer that leaves less than an older ceiling allows proves that somebody else is there;
+ * then no more than a quarter of what is left is in flight at once, so that the end of the
+ * window is found by one request and not by fifty.
+ *
+ * When the ceiling is reached, nobody sends until `again`: the reset, or Retry-After.  From then
+ * on one request may ask anew, the *opener*: its answer brings the next ceiling.  So a clock that
+ * is wrong, or a reset that means something else there, costs one refusal in a window.  It is
+ * sent only if the limit exceeds what is in flight: what was answered was counted in the old
+ * window, else the answer would have moved the reset.  The same is done at the first contact,
+ * when nothing is known, and where nothing is in flight although the last answer left something
+ * (a burst whose answers were all counted before they came).  An opener whose answer does not
+ * come is replaced after two seconds.
+ *
+ * A, at the moment a request is sent, is `sent` - what is in flight: eight words count that by the
+ * time of sending.  Callers count themselves into a word before they count `sent` up, and `sent` is
+ * read first, so A may be too small, never too large.  Who is killed in between stays in
+ * flight until his word's time has passed, 30 s: that much less is sent meanwhile.  So does a
+ * request that failed without an answer: it may yet arrive.
+ *
+ * The policy's own rates, if it has any, are ordinary cells of the core (cell.h) in words of the
+ * entry, asked beside all of this; they also stand in for what is not known yet.
+ */
+#include "upstream.h"
+
+#include <string.h>
+
+#include "atomics.h"
+
+#define TRIES 64u
+#define FLIGHT_SHIFT 32u
+#define FLIGHT_MASK ((UINT64_C(1) << 24) - 1)
+#define FLIGHT_UNITS ((UINT64_C(1) << 40) - 1)
+#define OPENER_MS UINT64_C(2000)
+#define OPENER_COUNT 20u
+#define SHORT_NS (20 * MS_NS)
+#define SECOND_NS (1000 * MS_NS)
+#define OTHERS_NS (60 * SECOND_NS)
+#define SLOT_BIRTH UINT64_C(1)
+#define REMAINING_MOST UINT64_C(1000000000000000)
+
+/* What budget_take() leaves in an attempt. */
+#define A_OPENER(a) ((a)->reserved[0])
+#define A_NUMBER(a) ((a)->reserved[1])
+#define A_AT(a) ((a)->reserved[2])
+
+/* ---- in flight ---- */
+
+static uint64_t
+flight_tick(uint64_t ns)
+{
+	return ns >> FLIGHT_SHIFT & FLIGHT_MASK;
+}
+
+/* Of a tick that counts still; one ahead of us is a later caller's. */
+static bool
+flight_counts(uint64_t w, uint64_t tick)
+{
+	return ((tick - (w >> 40)) & FLIGHT_MASK) < U_FLIGHTS ||
+	    (((w >> 40) - tick) & FLIGHT_MASK) <= 1;
+}
+
+uint64_t
+budget_flight(const word_t *e, uint64_t now_ns)
+{
+	uint64_t sum = 0, tick = flight_tick(now_ns);
+
+	for (unsigned i = 0; i < U_FLIGHTS; i++) {
+		uint64_t w = word_load(&e[U_FLIGHT + i]);
+
+		if (flight_counts(w, tick))
+			sum += w & FLIGHT_UNITS;
+	}
+	return sum;
+}
+
+/* Returns the tick that it is counted under; a stopped caller's may have passed. */
+static uint64_t
+flight_add(word_t *e, uint64_t tick, uint64_t cost)
+{
+	for (unsigned tries = 0; tries < TRIES; tries++) {
+		word_t *p = &e[U_FLIGHT + tick % U_FLIGHTS];
+		uint64_t w = word_load(p), ahead = ((w >> 40) - tick) & FLIGHT_MASK, units = 0;
+
+		if (ahead != 0 && ahead <= 2 * U_FLIGHTS) {
+			tick = w >> 40;
+			continue;
+		}
+		if (ahead == 0)
+			units = w & FLIGHT_UNITS;
+		units = units + cost < FLIGHT_UNITS ? units + cost : FLIGHT_UNITS;
+		if (word_cas(p, w, tick << 40 | units))
+			break;
+	}
+	return tick;
+}
+
+static void
+flight_remove(word_t *e, uint64_t tick, uint64_t cost)
+{
+	word_t *p = &e[U_FLIGHT + tick % U_FLIGHTS];
+
+	for (unsigned tries = 0; tries < TRIES; tries++) {
+		uint64_t w = word_load(p), units = w & FLIGHT_UNITS;
+
+		if (w >> 40 != tick || word_cas(p, w, w - (units < cost ? units : cost)))
+			return;
+	}
+}
+
+void
+budget_answered(struct upstream_call *c, const ration_attempt_t *a)
+{
+	flight_remove(c->e, a->place, a->cost);
+}
+
+/* ---- the policy's rates ---- */
+
+struct own {
+	struct segment seg; /* with as many cells as an entry has */
+	struct cell_ctx x;
+	uint64_t ahead;
+};
+
+static void
+own_begin(struct upstream_call *c, struct own *o)
+{
+	uint64_t live = STATE_WORD(SLOT_BIRTH, UINT64_C(0), ST_LIVE), tick = tick_of(c->now_ns), w;
+	word_t *slot = c->e + U_SLOT;
+
+	w = word_load(&slot[SLOT_STATE]);
+	if (w != live)
+		(void)word_cas(&slot[SLOT_STATE], w, live);
+	for (unsigned i = 0; i < c->def.nrates; i++) {
+		word_t *conv = &slot[SLOT_CELLS + i * CELL_WORDS + CELL_CONV];
+
+		if (word_load(conv) == 0)
+			(void)word_cas(conv, 0,
+			    CONV_WORD(tick << 6 & FINE_MASK, UINT64_C(1), CONV_DONE,
+				c->def.rates[i].shape));
+	}
+	o->seg = *c->seg;
+	o->seg.cells = U_CELLS;
+	o->ahead = 0;
+	o->x = (struct cell_ctx) { .seg = &o->seg,
+		.policy = &c->policy,
+		.slot = slot,
+		.birth = SLOT_BIRTH,
+		.now_ns = c->now_ns,
+		.unix_ns = c->unix_ns,
+		.precise = true,
+		.writable = true,
+		.ahead = &o->ahead };
+}
+
+/* Look, and charge if `charge`.  FITS, LIMIT with *wait_ns, BUSY. */
+static enum budget
+own_rate(struct upstream_call *c, struct own *o, unsigned i, uint64_t cost,
+    ration_receipt_t *receipt, uint64_t *wait_ns)
+{
+	const struct rate_def *r = &c->def.rates[i];
+	struct look l;
+
+	for (unsigned tries = 0; tries < TRIES; tries++) {
+		uint64_t fits;
+
+		switch (cell_look(&o->x, i, r, cost, &l)) {
+		case LOOK_FITS:
+			if (receipt == NULL)
+				return BUDGET_FITS;
+			if (cell_charge(&o->x, i, r, cost, &l)) {
+				cell_receipt(&o->x, i, 0, cost, r, &l, receipt);
+				return BUDGET_FITS;
+			}
+			break;
+		case LOOK_DENIES:
+			fits = cell_fits(&o->x, i, r, &l, cost);
+			*wait_ns =
+			    fits > c->now_ns && fits != UINT64_MAX ? fits - c->now_ns : SECOND_NS;
+			return BUDGET_LIMIT;
+		default:
+			break;
+		}
+		c->now_ns = clock_precise(&c->r->clock, c->seg->policy);
+		c->unix_ns = clock_unix(c->seg->policy, c->now_ns);
+		o->x.now_ns = c->now_ns;
+		o->x.unix_ns = c->unix_ns;
+	}
+	return BUDGET_BUSY;
+}
+
+static void
+own_undo(const struct own *o, const ration_receipt_t *receipts, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		(void)cell_refund(&o->x, &receipts[i], receipts[i].units, true);
+}
+
+/* All of the policy's rates, or none. */
+static enum budget
+own_take(struct upstream_call *c, struct own *o, uint64_t cost, ration_receipt_t *receipts,
+    uint64_t *wait_ns)
+{
+	enum budget b = BUDGET_FITS;
+
+	if (c->def.nrates == 0 || cost == 0)
+		return BUDGET_FITS;
+	own_begin(c, o);
+	for (unsigned i = 0; i < c->def.nrates && b == BUDGET_FITS; i++)
+		b = own_rate(c, o, i, cost, NULL, wait_ns);
+	for (unsigned i = 0; i < c->def.nrates && b == BUDGET_FITS; i++) {
+		b = own_rate(c, o, i, cost, &receipts[i], wait_ns);
+		if (b != BUDGET_FITS)
+			own_undo(o, receipts, i);
+	}
+	return b;
+}
+
+/* ---- taking ---- */
+
+/* Is there a ceiling?  Before anything is known the policy's rates stand in for one. */
+static bool
+has_ceiling(const struct upstream_call *c, uint64_t limit)
+{
+	return limit != UPSTREAM_SILENT && (limit != 0 || c->def.nrates == 0);
+}
+
+/* What of the ceiling is left; none: 0. */
+static uint64_t
+room(const word_t *e)
+{
+	int64_t left = (int64_t)(word_load(&e[U_CEILING]) - word_load(&e[U_SENT]));
+
+	return left > 0 ? (uint64_t)left : 0;
+}
+
+static enum budget
+may_open(const struct upstream_call *c, uint64_t cost, uint64_t flight, uint64_t limit,
+    uint64_t *wait_ns)
+{
+	uint64_t again = upstream_time(&c->e[U_AGAIN], c->now_ns);
+
+	if (c->now_ns >= again) {
+		*wait_ns = SHORT_NS;
+		return limit != 0 && flight != 0 && flight + cost > limit ? BUDGET_SPENT
+									  : BUDGET_OPENS;
+	}
+	*wait_ns = again - c->now_ns;
+	return limit != 0 && flight == 0 && word_load(&c->e[U_LEFT]) >= cost ? BUDGET_OPENS
+									     : BUDGET_SPENT;
+}
+
+/* What may be done, as things stand. */
+static enum budget
+consider(const struct upstream_call *c, uint64_t cost, uint64_t flight, uint64_t *wait_ns)
+{
+	uint64_t limit = word_load(&c->e[U_LIMIT]), left;
+
+	if (cost == 0 || !has_ceiling(c, limit))
+		return BUDGET_FITS;
+	left = room(c->e);
+	if (left < cost || limit == 0)
+		return may_open(c, cost, flight, limit, wait_ns);
+	if (flight != 0 && flight + cost > left / 4 &&
+	    upstream_time(&c->e[U_OTHERS], c->now_ns) > c->now_ns) {
+		*wait_ns = SHORT_NS;
+		return BUDGET_FIRST;
+	}
+	return BUDGET_FITS;
+}
+
+/* Become the one that asks anew. */
+static bool
+take_opener(struct upstream_call *c, ration_attempt_t *a)
+{
+	uint64_t w = word_load(&c->e[U_OPENER]), ms = c->now_ns / MS_NS, at = w >> OPENER_COUNT;
+
+	if (w != 0 && ms >= at && ms - at < OPENER_MS)
+		return false;
+	A_OPENER(a) = ms << OPENER_COUNT | ((w + 1) & ((UINT64_C(1) << OPENER_COUNT) - 1));
+	return word_cas(&c->e[U_OPENER], w, A_OPENER(a));
+}
+
+void
+budget_opened(struct upstream_call *c, const ration_attempt_t *a)
+{
+	if (A_OPENER(a) != 0)
+		(void)word_cas(&c->e[U_OPENER], A_OPENER(a), 0);
+}
+
+/* Count it as sent, unless the ceiling was reached meanwhile. */
+static enum budget
+count_sent(struct upstream_call *c, ration_attempt_t *a, bool opens)
+{
+	for (unsigned tries = 0; tries < TRIES * 4; tries++) {
+		uint64_t sent = word_load(&c->e[U_SENT]), limit = word_load(&c->e[U_LIMIT]);
+		int64_t left = (int64_t)(word_load(&c->e[U_CEILING]) - sent);
+
+		if (!opens && a->cost != 0 && has_ceiling(c, limit) &&
+		    (left < 0 || (uint64_t)left < a->cost))
+			return BUDGET_FIRST;
+		A_NUMBER(a) = sent;
+		if (word_cas(&c->e[U_SENT], sent, sent + a->cost))
+			return BUDGET_FITS;
+	}
+	return BUDGET_BUSY;
+}
+
+enum budget
+budget_take(struct upstream_call *c, ration_attempt_t *a, uint64_t *wait_ns)
+{
+	/* In this order: see above. */
+	uint64_t sent = word_load(&c->e[U_SENT]), flight = budget_flight(c->e, c->now_ns);
+	ration_receipt_t receipts[RATION_RATES_MAX];
+	enum budget b = consider(c, a->cost, flight, wait_ns), done;
+	bool opens = b == BUDGET_OPENS;
+	struct own own;
+
+	a->sent = sent - flight;
+	A_OPENER(a) = 0;
+	if (b != BUDGET_FITS && !opens)
+		return b;
+	*wait_ns = SHORT_NS;
+	if (opens && !take_opener(c, a))
+		return BUDGET_FIRST;
+	done = own_take(c, &own, a->cost, receipts, wait_ns);
+	if (done == BUDGET_FITS) {
+		A_AT(a) = c->now_ns;
+		a->place = (uint32_t)flight_add(c->e, flight_tick(c->now_ns), a->cost);
+		done = count_sent(c, a, opens);
+		if (done != BUDGET_FITS) {
+			flight_remove(c->e, a->place, a->cost);
+			if (c->def.nrates != 0 && a->cost != 0)
+				own_undo(&own, receipts, c->def.nrates);
+		}
+	}
+	if (done != BUDGET_FITS)
+		budget_opened(c, a);
+	return done == BUDGET_FITS ? b : done;
+}
+
+/* ---- learning ---- */
+
+static void
+put(word_t *w, uint64_t to)
+{
+	for (unsigned tries = 0; tries < TRIES; tries++) {
+		uint64_t old = word_load(w);
+
+		if (old == to || word_cas(w, old, to))
+			return;
+	}
+}
+
+/* At least `to`, or just that. */
+static void
+set_time(word_t *w, uint64_t to, bool least, uint64_t now_ns)
+{
+	for (unsigned tries = 0; tries < TRIES; tries++) {
+		uint64_t old = word_load(w), known = upstream_time(w, now_ns);
+
+		if ((least && known >= to && known == old) || word_cas(w, old, to))
+			return;
+	}
+}
+
+void
+budget_pause(struct upstream_call *c, uint64_t for_ns)
+{
+	uint64_t until = c->now_ns + (for_ns < UPSTREAM_AHEAD_NS ? for_ns : UPSTREAM_AHEAD_NS);
+
+	for (unsigned tries = 0; tries < TRIES; tries++) {
+		uint64_t old = word_load(&c->e[U_PAUSE]);
+		uint64_t known = upstream_time(&c->e[U_PAUSE], c->now_ns);
+
+		if (known == old && known >= until)
+			return;
+		if (!word_cas(&c->e[U_PAUSE], old, until))
+			continue;
+		if (known <= c->now_ns)
+			word_count(&c->e[U_COUNT + UC_paused], 1);
+		return;
+	}
+}
+
+uint64_t
+budget_pause_left(struct upstream_call *c)
+{
+	uint64_t t = upstream_time(&c->e[U_PAUSE], c->now_ns);
+
+	return t > c->now_ns ? t - c->now_ns : 0;
+}
+
+/*
+ * Their clock minus ours.  Date is their second in which the answer was made, which was between
+ * our sending and our receiving: each answer bounds the difference from both sides, and
+ * together they come to within the time of one request.  Bounds that contradict each other tell of
+ * a clock that was set.
+ */
+static void
+learn_skew(struct upstream_call *c, const ration_attempt_t *a, int64_t date_s)
+{
+	uint64_t old = word_load(&c->e[U_SKEW]);
+	int64_t received = c->unix_ns / (int64_t)MS_NS;
+	int64_t took = (int64_t)((c->now_ns - A_AT(a)) / MS_NS), least, most;
+
+	if (took < 0 || took > 3600000)
+		took = 3600000;
+	least = date_s * 1000 - received - 1;
+	most = date_s * 1000 + 1000 - (received - took);
+	if (least < INT32_MIN + 1 || most > INT32_MAX)
+		return;
+	if (old != 0 && (int32_t)(old >> 32) > least && (int32_t)(old >> 32) <= most)
+		least = (int32_t)(old >> 32);
+	if (old != 0 && (int32_t)(uint32_t)old < most && (int32_t)(uint32_t)old >= least)
+		most = (int32_t)(uint32_t)old;
+	(void)word_cas(
+	    &c->e[U_SKEW], old, (uint64_t)(uint32_t)(int32_t)least << 32 | (uint32_t)(int32_t)most);
+}
+
+/* When it comes back, by our shared time and rather too late; 0: not said. */
+static uint64_t
+reset_ns(const struct upstream_call *c, const struct learnt *l)
+{
+	uint64_t skew = word_load(&c->e[U_SKEW]);
+	int64_t in_ms = (int64_t)l->reset_ms;
+
+	if (l->reset_kind == RESET_NONE)
+		return 0;
+	if (l->reset_kind == RESET_UNIX)
+		in_ms -= c->unix_ns / (int64_t)MS_NS + (skew != 0 ? (int32_t)(skew >> 32) : 0);
+	if (in_ms < 0)
+		in_ms = 0;
+	if ((uint64_t)in_ms > UPSTREAM_AHEAD_NS / MS_NS)
+		return 0;
+	return c->now_ns + (uint64_t)in_ms * MS_NS;
+}
+
+/* 429, or 503 with a time: nobody sends until then.  Returns when one may again. */
+static uint64_t
+learn_pause(
+    struct upstream_call *c, const ration_attempt_t *a, const struct learnt *l, uint64_t reset)
+{
+	uint64_t for_ns;
+
+	if (l->retry_after_s >= 0)
+		for_ns = (uint64_t)l->retry_after_s < UPSTREAM_AHEAD_NS / SECOND_NS
+		    ? (uint64_t)l->retry_after_s * SECOND_NS
+		    : UPSTREAM_AHEAD_NS;
+	else if (reset > c->now_ns && reset - c->now_ns <= c->def.most_ms * MS_NS)
+		for_ns = reset - c->now_ns;
+	else
+		for_ns = upstream_base_ms(&c->def, a->tries) * MS_NS;
+	budget_pause(c, for_ns);
+	return c->now_ns + for_ns;
+}
+
+/* The new ceiling.  True: it is from the newest answer. */
+static bool
+learn_ceiling(struct upstream_call *c, const ration_attempt_t *a, uint64_t left, bool first)
+{
+	uint64_t ceiling = a->sent + a->cost + left;
+
+	for (unsigned tries = 0; tries < TRIES; tries++) {
+		uint64_t seen = word_load(&c->e[U_SEEN]), old = word_load(&c->e[U_CEILING]);
+		uint64_t sent = word_load(&c->e[U_SENT]);
+		bool newer = first || (int64_t)(A_NUMBER(a) - seen) >= 0;
+
+		if (newer && seen != sent && !word_cas(&c->e[U_SEEN], seen, sent))
+			continue;
+		if (newer && !first && (int64_t)(old - (sent + left)) > 0)
+			set_time(&c->e[U_OTHERS], c->now_ns + OTHERS_NS, true, c->now_ns);
+		if (newer || left < word_load(&c->e[U_LEFT]))
+			put(&c->e[U_LEFT], left);
+		if (!newer && (int64_t)(ceiling - old) >= 0)
+			return false;
+		if (old == ceiling || word_cas(&c->e[U_CEILING], old, ceiling))
+			return newer;
+	}
+	return false;
+}
+
+/* An answer that says nothing of a limit. */
+static void
+learn_silence(struct upstream_call *c, const ration_attempt_t *a, int status)
+{
+	uint64_t limit = word_load(&c->e[U_LIMIT]);
+
+	if (status < 200 || status >= 500)
+		return;
+	if (limit == 0)
+		(void)word_cas(&c->e[U_LIMIT], 0, UPSTREAM_SILENT);
+	if (limit == 0 || limit == UPSTREAM_SILENT || A_OPENER(a) == 0)
+		return;
+	/* It said one before: that is taken to stand. */
+	set_time(&c->e[U_AGAIN], c->now_ns + OTHERS_NS, false, c->now_ns);
+	(void)learn_ceiling(c, a, limit > a->cost ? limit - a->cost : 0, false);
+}
+
+void
+budget_learn(struct upstream_call *c, const ration_attempt_t *a, int status, const struct learnt *l)
+{
+	bool refused = status == 429, first;
+	uint64_t reset, again, left = l->remaining, limit = word_load(&c->e[U_LIMIT]);
+
+	if (l->date_s >= 0)
+		learn_skew(c, a, l->date_s);
+	reset = reset_ns(c, l);
+	again = reset != 0 ? reset
+			   : c->now_ns +
+		(l->window_s != 0 && l->window_s < 86400 ? l->window_s * SECOND_NS : SECOND_NS);
+	if (refused || (status == 503 && l->retry_after_s >= 0)) {
+		uint64_t until = learn_pause(c, a, l, reset);
+
+		if (l->retry_after_s >= 0 || reset == 0)
+			again = until;
+	}
+	if (status == 0 || (!l->has_remaining && !refused)) {
+		learn_silence(c, a, status);
+		return;
+	}
+	if (refused)
+		left = 0;
+	if (left > REMAINING_MOST)
+		left = REMAINING_MOST;
+	first = limit == 0 || limit == UPSTREAM_SILENT;
+	if (l->has_limit && l->limit != 0)
+		limit = l->limit < REMAINING_MOST ? l->limit : REMAINING_MOST;
+	else if (l->has_limit || (first && l->has_remaining))
+		limit = left + a->cost != 0 ? left + a->cost : 1;
+	else if (first)
+		limit = 0;
+	if (learn_ceiling(c, a, left, first)) {
+		set_time(&c->e[U_RESET], reset, false, c->now_ns);
+		set_time(&c->e[U_AGAIN], again, false, c->now_ns);
+	} else {
+		set_time(&c->e[U_AGAIN], again, true, c->now_ns);
+	}
+	put(&c->e[U_LIMIT], limit);
+}
+
+/* ---- what is told ---- */
+
+/* Seconds of Unix time, rounded up, of a shared time. */
+static int64_t
+unix_s(const struct upstream_call *c, uint64_t ns)
+{
+	int64_t t = c->unix_ns + (int64_t)(ns - c->now_ns);
+
+	return t > 0 ? (t + 999999999) / 1000000000 : 0;
+}
+
+void
+budget_report(struct upstream_call *c, ration_attempt_t *a)
+{
+	uint64_t limit = word_load(&c->e[U_LIMIT]),
+		 reset = upstream_time(&c->e[U_RESET], c->now_ns);
+
+	a->limit = a->remaining = RATION_UNLIMITED;
+	a->reset_at = 0;
+	if (limit == 0 || limit == UPSTREAM_SILENT)
+		return;
+	a->limit = limit;
+	a->remaining = room(c->e);
+	if (reset != 0)
+		a->reset_at = unix_s(c, reset);
+}
+
+uint32_t
+budget_low(struct upstream_call *c, const ration_attempt_t *a)
+{
+	uint64_t now_ms = c->now_ns / MS_NS, w, until, mask = 0, left;
+	uint64_t reset = upstream_time(&c->e[U_RESET], c->now_ns);
+	uint32_t lowest = 0;
+
+	left = word_load(&c->e[U_LEFT]);
+	if (a->limit == RATION_UNLIMITED || a->limit == 0)
+		return 0;
+	for (unsigned tries = 0; tries < TRIES; tries++) {
+		w = word_load(&c->e[U_LOW]);
+		until = w >> 8;
+		lowest = 0;
+		mask = w & 0xff;
+		if (now_ms >= until || until - now_ms > UPSTREAM_AHEAD_NS / MS_NS) {
+			mask = 0;
+			until = (reset > c->now_ns ? reset : c->now_ns + OTHERS_NS) / MS_NS;
+		}
+		for (unsigned i = 0; i < UPSTREAM_LOWS && c->def.low[i] != 0; i++) {
+			if ((unsigned __int128)left * 100 >=
+				(unsigned __int128)a->limit * c->def.low[i] ||
+			    (mask >> i & 1) != 0)
+				continue;
+			mask |= UINT64_C(1) << i;
+			lowest = c->def.low[i];
+		}
+		if (lowest == 0 || word_cas(&c->e[U_LOW], w, until << 8 | mask))
+			return lowest;
+	}
+	return 0;
+}
