@@ -19,8 +19,6 @@
 #include "ration.h"
 #include "segment.h"
 
-#define NOBODY 65534
-
 static const char policy_text[] = "table: {keys: 2k}\n"
 				  "plans: [free, team]\n"
 				  "environments: {sandbox: 0.1}\n"
