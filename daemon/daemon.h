@@ -15,6 +15,7 @@
 #include "store.h"
 
 struct control;
+struct deliver;
 
 struct daemon {
 	struct event_base *base;
@@ -31,6 +32,7 @@ struct daemon {
 	struct reaper reaper;
 	struct live live;
 	struct control *control;
+	struct deliver *deliver;
 	struct {
 		uint64_t since_ns; /* CLOCK_BOOTTIME */
 		unsigned n, more;  /* said since then, and not */

@@ -5,9 +5,14 @@
  * what else it says.  They are all in `ration events`.
  */
 #include "event.h"
+
+#include <stdio.h>
+#include <time.h>
+
 #include "control.h"
-#include "daemon.h"
+#include "deliver.h"
 #include "log.h"
+#include "rpc.h"
 
 #define LINES_MAX 100u
 #define SECOND_NS UINT64_C(1000000000)
@@ -55,4 +60,37 @@ daemon_event(struct daemon *d, const struct event *e)
 	}
 	control_tell(d->control, e->at, &h);
 	json_decref(j);
+	deliver_wake(d->deliver);
+}
+
+/* ---- listing ---- */
+
+static bool
+list_event(void *arg, const char *object, const json_t *told)
+{
+	json_t *j = json_loads(object, 0, NULL);
+
+	/* What a database says is input too: what makes no sense is left out. */
+	if (j == NULL)
+		return true;
+	(void)json_object_set(j, "told", (json_t *)(uintptr_t)told);
+	return json_array_append_new(arg, j) == 0;
+}
+
+bool
+show_events(struct call *c)
+{
+	unsigned char key[RATION_KEY_MAX + 1];
+	int64_t n = 100;
+	size_t len;
+	char err[256];
+	json_t *list;
+
+	if (!call_key(c, false, key, &len) || !call_int(c, "limit_n", 1, 1000, &n))
+		return false;
+	list = json_array();
+	c->result = json_pack("{s:o}", "events", list);
+	if (store_events(c->d->store, key, len, n, list_event, list, err, sizeof(err)) != 0)
+		return call_fail(c, RPC_INTERNAL, "events: %s", err);
+	return true;
 }

@@ -19,8 +19,9 @@
 	X(share) \
 	X(admin_group) \
 	X(group) \
-	X(proxies) X(exempt) X(limits) X(routes) X(assign) X(overrides) X(deliver) X(history) \
-	    X(requests) X(upstreams)
+	X(proxies) \
+	X(exempt) \
+	X(limits) X(routes) X(assign) X(overrides) X(deliver) X(history) X(requests) X(upstreams)
 #define FIELDS_TABLE(X) X(keys) X(rates) X(policy) X(idle)
 #define FIELDS_DEFAULTS(X) X(timezone) X(notify) X(plan) X(environment) X(share) X(mode) X(answer)
 #define FIELDS_LIMIT(X) \
@@ -49,6 +50,9 @@
 	X(show, "show") \
 	X(content_type, "content-type") X(body, "body") X(body_never, "body-never")
 #define FIELDS_SHOW(X) X(limit) X(window)
+#define FIELDS_RECEIVER(X) \
+	X(name) X(command) X(webhook) X(secret_file) X(timeout) X(at_once) X(only) X(retry) X(queue)
+#define FIELDS_RETRY(X) X(first) X(most) X(give_up)
 
 #define X(name) TOP_##name,
 enum top_field { FIELDS_TOP(X) TOP_FIELDS };
@@ -89,6 +93,12 @@ enum eligible_field { FIELDS_ELIGIBLE(X) ELIGIBLE_FIELDS };
 #define X(name) REQUESTS_##name,
 enum requests_field { FIELDS_REQUESTS(X) REQUESTS_FIELDS };
 #undef X
+#define X(name) RECEIVER_##name,
+enum receiver_field { FIELDS_RECEIVER(X) RECEIVER_FIELDS };
+#undef X
+#define X(name) RETRY_##name,
+enum retry_field { FIELDS_RETRY(X) RETRY_FIELDS };
+#undef X
 #define FIELDS_MAX 24
 
 struct fields {
@@ -98,7 +108,7 @@ struct fields {
 };
 extern const struct fields fields_top, fields_table, fields_defaults, fields_limit, fields_key,
     fields_exempt, fields_claim, fields_assign, fields_override, fields_answer, fields_show,
-    fields_requests, fields_eligible;
+    fields_requests, fields_eligible, fields_receiver, fields_retry;
 
 struct loader {
 	struct config *c;

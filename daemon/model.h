@@ -8,6 +8,7 @@
 #define RATIOND_MODEL_H
 
 #include "config.h"
+#include "receiver.h"
 #include "tree.h"
 
 #define PLANS_MAX 255u
@@ -201,6 +202,12 @@ struct requests_model {
 	uint64_t daily;
 };
 
+/* Where the parts of a receiver stand. */
+struct receiver_marks {
+	struct mark name, secret;
+	const char *secret_file; /* NULL: none */
+};
+
 struct config {
 	struct arena arena;
 	const char **paths;       /* files, by mark.file: for mistakes */
@@ -257,6 +264,10 @@ struct config {
 
 	struct cidr_def *proxies, *exempts;
 	uint32_t nproxies, nexempts;
+	struct receiver receivers[RECEIVERS_MAX];
+	struct receiver_marks receiver_marks[RECEIVERS_MAX];
+	unsigned nreceivers;
+
 	struct mark exempt_mark; /* where exempt was first said; line 0: nowhere */
 };
 

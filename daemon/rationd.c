@@ -20,10 +20,12 @@
 
 #include "control.h"
 #include "daemon.h"
+#include "deliver.h"
 #include "log.h"
 #include "make.h"
 #include "place.h"
 #include "reaper.h"
+#include "receiver.h"
 
 #define REAL_TIME_TICKS 10 /* 1 s; a clock that is set wakes us at once */
 #define ALARM_TICKS 100    /* 10 s */
@@ -156,18 +158,22 @@ keep_file(struct daemon *d)
 	d->file = daemon_file(d);
 }
 
-/* Files and groups.  Only to check: the policy may be for another host, with other groups. */
+/*
+ * Files, groups, secrets.  Only to check: the policy may be for another host, with other groups.
+ */
 static int
 read_policy(struct daemon *d, bool only_check, struct config **c)
 {
 	struct mistakes m = { 0 };
-	int e = 0;
+	int e = config_load(daemon_file(d), c, &m);
 
-	if (config_load(daemon_file(d), c, &m) != 0)
-		e = -1;
-	else if (!daemon_groups(d, *c, &m) && !only_check) {
-		config_free(*c);
-		e = -1;
+	if (e == 0) {
+		bool groups = daemon_groups(d, *c, &m), secrets = config_secrets(*c, &m);
+
+		if ((!groups || !secrets) && !only_check) {
+			config_free(*c);
+			e = -1;
+		}
 	}
 	print_mistakes(&m, e == 0 ? " (a warning: the host that it is for may have it)" : "");
 	mistakes_free(&m);
@@ -274,6 +280,7 @@ reload_done(struct daemon *d, const struct audit *by)
 	reaper_access(&d->reaper, d->group);
 	place_lock_group(d);
 	control_regroup(d->control);
+	deliver_policy(d->deliver, d->live.config);
 	(void)snprintf(text, sizeof(text), "reload by %s: policy in force", by->who);
 	daemon_happened(d, &h);
 }
@@ -285,7 +292,8 @@ daemon_reload(struct daemon *d, const struct audit *by, bool dry_run, struct mis
 	gid_t group = d->group, admin_group = d->admin_group;
 	enum live_result result = LIVE_REFUSED;
 
-	if (config_load(daemon_file(d), &e.config, m) == 0 && daemon_groups(d, e.config, m))
+	if (config_load(daemon_file(d), &e.config, m) == 0 && daemon_groups(d, e.config, m) &&
+	    config_secrets(e.config, m))
 		result = live_edit(&d->live, &e, m);
 	if (result != LIVE_DONE || dry_run) {
 		d->group = group;
@@ -511,10 +519,12 @@ start(struct daemon *d, struct config *c)
 	d->started_s = keeper_now(&d->keeper);
 	d->last_reload.at = d->started_s;
 	d->last_reload.ok = true;
-	if (control_open(d, &d->control, err, sizeof(err)) != 0) {
+	if (control_open(d, &d->control, err, sizeof(err)) != 0 ||
+	    deliver_open(d, &d->deliver, err, sizeof(err)) != 0) {
 		log_error("%s", err);
 		return -1;
 	}
+	deliver_policy(d->deliver, d->live.config);
 	return 0;
 fail:
 	config_free(c);
@@ -525,6 +535,7 @@ static void
 stop(struct daemon *d)
 {
 	control_close(d->control);
+	deliver_close(d->deliver);
 	live_free(&d->live);
 	reaper_close(&d->reaper);
 	quotas_close(d->quotas);

@@ -33,6 +33,7 @@ static const struct method methods[] = {
 	{ "diff_yaml", false, "", show_diff_yaml },
 	{ "audit", false, " limit_n ", show_audit },
 	{ "watch", false, "", show_watch },
+	{ "events", false, " key limit_n ", show_events },
 	{ "set", true, " limit rates key plan for_s until" COMMON, change_set },
 	{ "unset", true, " limit key plan" COMMON, change_unset },
 	{ "reset", true, " limit key" COMMON, change_reset },

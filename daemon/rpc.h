@@ -99,6 +99,7 @@ bool show_changes(struct call *c);
 bool show_diff_yaml(struct call *c);
 bool show_audit(struct call *c);
 bool show_watch(struct call *c);
+bool show_events(struct call *c); /* events.c */
 bool change_set(struct call *c);
 bool change_unset(struct call *c);
 bool change_reset(struct call *c);

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "deliver.h"
 #include "digest.h"
 
 static bool
@@ -111,6 +112,7 @@ show_status(struct call *c)
 	    !peer_may_change(d, c->peer), "routes", (json_int_t)p.area->nleaves, "leases",
 	    leases_json(d));
 	(void)json_object_set_new(c->result, "quotas", quotas_json(d));
+	(void)json_object_set_new(c->result, "receivers", deliver_status(d->deliver));
 	return true;
 }
 

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#define EXPIRED_AT_ONCE 1000
+#define TRIM_MAX 1000u /* at once */
 
 static const char schema[] =
     "CREATE TABLE receiver ("
@@ -48,7 +48,6 @@ enum statement {
 	RECEIVER,
 	RECEIVERS,
 	FORGET,
-	EXPIRED,
 	STATES,
 	PRUNE,
 	STATEMENTS
@@ -60,7 +59,8 @@ static const char *const sql[STATEMENTS] = {
 		  " FROM event WHERE id = ?2",
 	[QUEUED] = "UPDATE receiver SET queued = queued + ?2 WHERE name = ?1"
 		   " RETURNING queued - queue",
-	[OLDEST] = "SELECT event, tries FROM delivery WHERE receiver = ? ORDER BY event LIMIT 1",
+	[OLDEST] =
+	    "SELECT event, tries, since_ms FROM delivery WHERE receiver = ? ORDER BY event LIMIT 1",
 	[REMOVE] = "DELETE FROM delivery WHERE receiver = ? AND event = ? RETURNING 1",
 	[TOLD] = "INSERT OR REPLACE INTO told (receiver, event, how, tries, at)"
 		 " VALUES (?1,?2,?3,?4, unixepoch())",
@@ -82,9 +82,6 @@ static const char *const sql[STATEMENTS] = {
 	[RECEIVERS] = "SELECT name, here, queued, delivered, failed, dropped, give_up_ms, error_at,"
 		      " error FROM receiver ORDER BY name LIMIT ?",
 	[FORGET] = "DELETE FROM receiver WHERE here = 0 AND queued = 0",
-	[EXPIRED] = "SELECT receiver, event, tries FROM delivery JOIN receiver"
-		    " ON receiver.name = delivery.receiver"
-		    " WHERE here = 0 AND since_ms <= ?1 - give_up_ms LIMIT ?2",
 	[STATES] = "SELECT receiver, how, tries, at FROM told WHERE event = ?1 UNION ALL"
 		   " SELECT name, -1, tries, next_ms / 1000 FROM receiver JOIN delivery"
 		   " ON delivery.receiver = name AND event = ?1",
@@ -181,37 +178,46 @@ count_queued(struct store *s, const char *receiver, int add, int64_t *over)
 	return e == SQLITE_DONE;
 }
 
+/* The oldest delivery of a receiver; false: there is none. */
 static bool
-drop_oldest(struct store *s, const char *receiver)
+oldest(struct store *s, const char *receiver, int64_t *event, uint32_t *tries, int64_t *since_ms)
 {
 	sqlite3_stmt *q = stmt(s, OLDEST);
-	int64_t event;
-	uint32_t tries;
 	bool found;
 
 	store_bind_text(q, 1, receiver);
 	found = sqlite3_step(q) == SQLITE_ROW;
-	event = sqlite3_column_int64(q, 0);
-	tries = (uint32_t)sqlite3_column_int64(q, 1);
+	*event = sqlite3_column_int64(q, 0);
+	*tries = (uint32_t)sqlite3_column_int64(q, 1);
+	*since_ms = sqlite3_column_int64(q, 2);
 	done(q);
-	return found && store_delivery_end(s, receiver, event, tries, TOLD_DROPPED);
+	return found;
+}
+
+/* Add to the count of a queue, and drop the oldest of those that are too many: some of them. */
+static bool
+trim(struct store *s, const char *receiver, int add)
+{
+	int64_t over, event, since_ms;
+	uint32_t tries;
+	bool ok = count_queued(s, receiver, add, &over);
+
+	for (unsigned i = 0; ok && over > 0 && i < TRIM_MAX; i++, over--)
+		ok = oldest(s, receiver, &event, &tries, &since_ms) &&
+		    store_delivery_end(s, receiver, event, tries, TOLD_DROPPED);
+	return ok;
 }
 
 bool
 store_enqueue(struct store *s, const char *receiver, const struct event *e)
 {
 	sqlite3_stmt *q = stmt(s, QUEUE);
-	int64_t over;
-	bool ok;
 
 	store_bind_text(q, 1, receiver);
 	(void)sqlite3_bind_int64(q, 2, e->id);
 	store_bind_text(q, 3, e->uid);
 	(void)sqlite3_bind_int64(q, 4, system_ms());
-	ok = store_run(q) && count_queued(s, receiver, 1, &over);
-	for (; ok && over > 0; over--)
-		ok = drop_oldest(s, receiver);
-	return ok;
+	return store_run(q) && trim(s, receiver, 1);
 }
 
 static bool
@@ -295,16 +301,11 @@ static bool
 put_receiver(struct store *s, const struct receiver *r)
 {
 	sqlite3_stmt *q = stmt(s, RECEIVER);
-	int64_t over;
-	bool ok;
 
 	store_bind_text(q, 1, r->name);
 	(void)sqlite3_bind_int64(q, 2, (int64_t)r->queue);
 	(void)sqlite3_bind_int64(q, 3, (int64_t)r->give_up_ms);
-	ok = store_run(q) && count_queued(s, r->name, 0, &over);
-	for (; ok && over > 0; over--)
-		ok = drop_oldest(s, r->name);
-	return ok;
+	return store_run(q) && trim(s, r->name, 0);
 }
 
 int
@@ -353,36 +354,36 @@ store_told(struct store *s, struct told_totals *out, char *err, size_t errsize)
 	return n;
 }
 
-/* Of receivers that are gone; one transaction's worth. */
+/* Those of a receiver that is gone which have waited long enough. */
 static bool
-expire(struct store *s, int64_t now_ms, uint64_t *gone)
+expire(struct store *s, const struct told_totals *r, int64_t now_ms, uint64_t *gone)
 {
-	struct {
-		char receiver[RECEIVER_NAME_MAX + 1];
-		int64_t event;
-		uint32_t tries;
-	} *old = calloc(EXPIRED_AT_ONCE, sizeof(*old));
-	sqlite3_stmt *q = stmt(s, EXPIRED);
-	unsigned n = 0;
-	int e = SQLITE_NOMEM;
+	int64_t event, since_ms;
+	uint32_t tries;
 
-	*gone = 0;
-	if (old == NULL)
-		return false;
-	(void)sqlite3_bind_int64(q, 1, now_ms);
-	(void)sqlite3_bind_int64(q, 2, EXPIRED_AT_ONCE);
-	while (n < EXPIRED_AT_ONCE && (e = sqlite3_step(q)) == SQLITE_ROW) {
-		store_column_text(q, 0, old[n].receiver, sizeof(old[n].receiver));
-		old[n].event = sqlite3_column_int64(q, 1);
-		old[n++].tries = (uint32_t)sqlite3_column_int64(q, 2);
+	for (unsigned i = 0; i < TRIM_MAX; i++) {
+		if (!oldest(s, r->name, &event, &tries, &since_ms) ||
+		    since_ms > now_ms - r->give_up_ms)
+			return true;
+		if (!store_delivery_end(s, r->name, event, tries, TOLD_DROPPED))
+			return false;
+		(*gone)++;
 	}
-	done(q);
-	for (; *gone < n; (*gone)++)
-		if (!store_delivery_end(
-			s, old[*gone].receiver, old[*gone].event, old[*gone].tries, TOLD_DROPPED))
-			e = SQLITE_ERROR;
-	free(old);
-	return e == SQLITE_DONE || e == SQLITE_ROW;
+	return true;
+}
+
+static bool
+tidy_receivers(struct store *s, int64_t now_ms, uint64_t *gone)
+{
+	struct told_totals *all = calloc(RECEIVERS_KNOWN, sizeof(*all));
+	char err[256];
+	int n = all != NULL ? store_told(s, all, err, sizeof(err)) : -1;
+	bool ok = n >= 0;
+
+	for (int i = 0; ok && i < n; i++)
+		ok = all[i].here ? trim(s, all[i].name, 0) : expire(s, &all[i], now_ms, gone);
+	free(all);
+	return ok;
 }
 
 int
@@ -394,7 +395,7 @@ store_events_tidy(
 	*gone = 0;
 	if (!store_begin(s))
 		return store_failed(s, err, errsize);
-	ok = store_events_prune(s, now_s, EXPIRED_AT_ONCE) && expire(s, now_ms, gone) &&
+	ok = store_events_prune(s, now_s, TRIM_MAX) && tidy_receivers(s, now_ms, gone) &&
 	    store_run(stmt(s, FORGET));
 	return store_end(s, ok, err, errsize);
 }

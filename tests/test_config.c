@@ -564,7 +564,8 @@ test_schema(void **state)
 		{ "override", &fields_override }, { "key", &fields_key },
 		{ "claim_long", &fields_claim }, { "exempt", &fields_exempt },
 		{ "answer", &fields_answer }, { "show", &fields_show },
-		{ "requests", &fields_requests }, { "eligible", &fields_eligible } };
+		{ "requests", &fields_requests }, { "eligible", &fields_eligible },
+		{ "receiver", &fields_receiver }, { "retry", &fields_retry } };
 	json_error_t error;
 	json_t *root, *definitions, *modes;
 
@@ -615,7 +616,8 @@ test_manual(void **state)
 {
 	static const struct fields *const all[] = { &fields_top, &fields_table, &fields_defaults,
 		&fields_limit, &fields_assign, &fields_override, &fields_key, &fields_claim,
-		&fields_exempt, &fields_answer, &fields_show, &fields_requests, &fields_eligible };
+		&fields_exempt, &fields_answer, &fields_show, &fields_requests, &fields_eligible,
+		&fields_receiver, &fields_retry };
 	char *text = NULL, *example, *end, *mistakes;
 	size_t size = 0;
 	FILE *f = manual_path != NULL ? fopen(manual_path, "r") : NULL;
