@@ -153,6 +153,7 @@ change_clock(struct call *c)
 	if (store_commit(c->d->store, &e, err, sizeof(err)) != 0)
 		return call_fail(
 		    c, RPC_INTERNAL, "not made durable, so nothing was changed: %s", err);
+	history_record(c->d->history); /* what was used is of the time before */
 	keeper_advance(&c->d->keeper, (uint64_t)advance * 1000000000u + (uint64_t)ms * 1000000u);
 	wish_tell(c, &a);
 	daemon_tidy(c->d);

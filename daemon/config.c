@@ -265,6 +265,7 @@ config_new(void)
 		err(1, "out of memory");
 	c->table.keys = DEFAULT_KEYS;
 	c->table.idle_ns = DEFAULT_IDLE_NS;
+	c->history = history_default;
 	c->share_num = c->share_den = 1;
 	c->timezone = "UTC";
 	c->zones[c->nzones++] = c->timezone;

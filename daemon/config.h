@@ -53,6 +53,16 @@ void config_table(const struct config *c, struct config_table *out);
 /* The same but for policy_bytes, which takes a compilation; that is 0 unless the files say it. */
 void config_settings(const struct config *c, struct config_table *out);
 
+/* What is recorded of usage: see config_history.c. */
+#define HISTORY_LEVELS 3u /* 15 minutes, hours, days */
+struct config_history {
+	bool off;
+	uint32_t every_s;                /* a key is recorded so often at most */
+	uint32_t keep_s[HISTORY_LEVELS]; /* how long buckets of a level are kept */
+	uint64_t keys;                   /* that have entries of their own */
+};
+void config_history(const struct config *c, struct config_history *out);
+
 /* Names of groups as the files say, NULL when they do not: who may use the counters and the
  * socket (`group`), who may make changes (`admin_group`).  Owned by c. */
 const char *config_group(const struct config *c);

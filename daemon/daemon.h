@@ -8,6 +8,7 @@
 #include <event2/event.h>
 #include <jansson.h>
 
+#include "history.h"
 #include "keeper.h"
 #include "live.h"
 #include "quotas.h"
@@ -27,6 +28,7 @@ struct daemon {
 	gid_t admin_group; /* may make changes; (gid_t)-1: nobody else */
 	struct store *store;
 	struct keeper keeper;
+	struct history *history;
 	struct book *book;
 	struct quotas *quotas;
 	struct reaper reaper;

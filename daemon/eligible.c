@@ -11,25 +11,7 @@
 
 #define DAY_S 86400
 #define ACTIVE_DAYS 30
-
-/* What the history has; until it does, nothing is known. */
-static int64_t
-history_first_seen(struct daemon *d, const unsigned char *key, size_t len)
-{
-	return 0;
-}
-
-static int64_t
-history_active_keys(struct daemon *d, const unsigned char *prefix, size_t len, int64_t since)
-{
-	return -1;
-}
-
-static unsigned
-history_daily(struct daemon *d, const unsigned char *key, size_t len, uint64_t *days, unsigned n)
-{
-	return 0;
-}
+#define ACTIVE_MOST 10000u /* counted, of keys */
 
 enum met { NOT_MET, MET, UNKNOWN };
 
@@ -80,7 +62,8 @@ rule_days(json_t *list, struct daemon *d, const unsigned char *key, size_t len,
     const struct config_requests *rules)
 {
 	const char *want = rules->environment, *is = environment_of(d, key, len);
-	int64_t first = history_first_seen(d, key, len), moved = moved_at(&d->live, key, len), days;
+	int64_t first = history_first_seen(d->history, key, len),
+		moved = moved_at(&d->live, key, len), days;
 	char in[RATION_NAME_MAX + 16] = "";
 
 	if (want[0] != '\0')
@@ -128,7 +111,9 @@ rule_customers(json_t *list, struct daemon *d, const unsigned char *key, size_t 
 		return;
 	}
 	key_text(key, prefix, text);
-	n = history_active_keys(d, key, prefix, keeper_now(&d->keeper) - ACTIVE_DAYS * DAY_S);
+	n = history_on(d->history)
+	    ? (int64_t)history_active_keys(d->history, key, prefix, ACTIVE_DAYS, ACTIVE_MOST)
+	    : -1;
 	if (n < 0)
 		rule(list, "customers", UNKNOWN, "%u active customers: no use is recorded",
 		    rules->customers);
@@ -140,17 +125,31 @@ rule_customers(json_t *list, struct daemon *d, const unsigned char *key, size_t 
 
 /* ---- requests a day ---- */
 
+/* Days from that one to today, up to ACTIVE_DAYS; 0: there is none. */
+static unsigned
+days_since(struct daemon *d, int64_t first)
+{
+	int64_t n = first < 0 ? 0 : (keeper_now(&d->keeper) - first) / DAY_S + 1;
+
+	return n < 0 ? 0 : n > ACTIVE_DAYS ? ACTIVE_DAYS : (unsigned)n;
+}
+
 static void
 rule_daily(json_t *list, struct daemon *d, const unsigned char *key, size_t len,
     const struct config_requests *rules)
 {
-	uint64_t days[ACTIVE_DAYS], sum = 0, most = 0;
-	unsigned n = history_daily(d, key, len, days, ACTIVE_DAYS);
+	int64_t days[ACTIVE_DAYS], first = history_first_seen(d->history, key, len);
+	uint64_t sum = 0, most = 0;
+	unsigned n = days_since(d, first);
 
+	if (n > 0 && !history_daily(d->history, key, len, NULL, n, days))
+		n = 0;
 	for (unsigned i = 0; i < n; i++) {
-		sum += days[i];
-		if (days[i] > most)
-			most = days[i];
+		uint64_t units = days[i] > 0 ? (uint64_t)days[i] : 0; /* more was refunded */
+
+		sum += units;
+		if (units > most)
+			most = units;
 	}
 	if (n == 0)
 		rule(list, "requests", UNKNOWN, "%llu requests a day: no use is recorded",

@@ -403,6 +403,14 @@ keeper_subscribe(struct keeper *k, const struct sweep_hooks *hooks)
 	return true;
 }
 
+void
+keeper_free(struct keeper *k, uint64_t slot)
+{
+	uint64_t now = keeper_shared(k);
+
+	table_sweep_one(&k->seg, &k->sweep, slot, now, clock_unix(k->seg.policy, now));
+}
+
 static uint64_t
 cpu_ns(void)
 {

@@ -83,6 +83,9 @@ bool keeper_policy(const struct keeper *k, struct policy_ref *out);
  */
 bool keeper_subscribe(struct keeper *k, const struct sweep_hooks *hooks);
 
+/* Look at a slot again that one of them wanted to be kept. */
+void keeper_free(struct keeper *k, uint64_t slot);
+
 /*
  * Every KEEPER_TICK_MS: a slice of housekeeping, and the sign of life.  Returns how many calls
  * found the table full since the last tick.

@@ -53,6 +53,8 @@
 #define FIELDS_RECEIVER(X) \
 	X(name) X(command) X(webhook) X(secret_file) X(timeout) X(at_once) X(only) X(retry) X(queue)
 #define FIELDS_RETRY(X) X(first) X(most) X(give_up)
+#define FIELDS_HISTORY(X) X(every) X(keep) X(keys)
+#define FIELDS_KEEP(X) X(quarter, "15min") X(hour, "hour") X(day, "day")
 
 #define X(name) TOP_##name,
 enum top_field { FIELDS_TOP(X) TOP_FIELDS };
@@ -99,6 +101,12 @@ enum receiver_field { FIELDS_RECEIVER(X) RECEIVER_FIELDS };
 #define X(name) RETRY_##name,
 enum retry_field { FIELDS_RETRY(X) RETRY_FIELDS };
 #undef X
+#define X(name) HISTORY_##name,
+enum history_field { FIELDS_HISTORY(X) HISTORY_FIELDS };
+#undef X
+#define X(name, text) KEEP_##name,
+enum keep_field { FIELDS_KEEP(X) KEEP_FIELDS };
+#undef X
 #define FIELDS_MAX 24
 
 struct fields {
@@ -108,7 +116,7 @@ struct fields {
 };
 extern const struct fields fields_top, fields_table, fields_defaults, fields_limit, fields_key,
     fields_exempt, fields_claim, fields_assign, fields_override, fields_answer, fields_show,
-    fields_requests, fields_eligible, fields_receiver, fields_retry;
+    fields_requests, fields_eligible, fields_receiver, fields_retry, fields_history, fields_keep;
 
 struct loader {
 	struct config *c;
@@ -195,6 +203,7 @@ void read_deliver(struct loader *l, const struct node *key);
 void read_history(struct loader *l, const struct node *key);
 void read_requests(struct loader *l, const struct node *key);
 void read_upstreams(struct loader *l, const struct node *key);
+extern const struct config_history history_default;
 /* What is to be said of the routes when all sections have been read. */
 void check_routes(struct loader *l);
 

@@ -261,6 +261,8 @@ struct config {
 	struct map attrmap;    /* names; [0] is "key" */
 
 	struct requests_model requests;
+	struct config_history history;
+	struct mark history_mark; /* where it was said; line 0: nowhere */
 
 	struct cidr_def *proxies, *exempts;
 	uint32_t nproxies, nexempts;

@@ -270,6 +270,7 @@ reload_done(struct daemon *d, const struct audit *by)
 		.target = "policy",
 		.reason = by->reason,
 		.text = text };
+	struct config_history history;
 	struct config_table t;
 
 	mistakes_free(&d->last_reload.mistakes);
@@ -277,6 +278,8 @@ reload_done(struct daemon *d, const struct audit *by)
 	keep_file(d);
 	config_settings(d->live.config, &t);
 	keeper_settings(&d->keeper, &d->paths, &t, d->group);
+	config_history(d->live.config, &history);
+	history_settings(d->history, &history);
 	reaper_access(&d->reaper, d->group);
 	place_lock_group(d);
 	control_regroup(d->control);
@@ -401,6 +404,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	struct ticker *t = arg;
 
 	t->full += keeper_tick(&t->d->keeper);
+	history_tick(t->d->history);
 	reaper_tick(&t->d->reaper);
 	quotas_tick(t->d->quotas);
 	if (t->alarm > 0)
@@ -494,6 +498,7 @@ static int
 start(struct daemon *d, struct config *c)
 {
 	struct mistakes m = { 0 };
+	struct config_history history;
 	struct config_table t;
 	char err[2048] = "";
 
@@ -502,8 +507,10 @@ start(struct daemon *d, struct config *c)
 		goto fail;
 	place_lock_group(d);
 	config_table(c, &t);
+	config_history(c, &history);
 	if (store_open(d->paths.state, &d->store, err, sizeof(err)) != 0 ||
 	    keeper_open(&d->keeper, &d->paths, &t, d->group, d->sandbox, err, sizeof(err)) != 0 ||
+	    history_open(&d->history, &d->keeper, d->store, &history, err, sizeof(err)) != 0 ||
 	    book_open(&d->book, &d->keeper, d->store, err, sizeof(err)) != 0 ||
 	    quotas_open(&d->quotas, &d->keeper, d->store, err, sizeof(err)) != 0 ||
 	    reaper_open(&d->reaper, &d->keeper, d->book, err, sizeof(err)) != 0) {
@@ -540,6 +547,7 @@ stop(struct daemon *d)
 	reaper_close(&d->reaper);
 	quotas_close(d->quotas);
 	book_close(d->book);
+	history_close(d->history);
 	keeper_close(&d->keeper);
 	store_close(d->store);
 	mistakes_free(&d->last_reload.mistakes);

@@ -32,6 +32,8 @@ static const struct method methods[] = {
 	{ "changes", false, "", show_changes },
 	{ "diff_yaml", false, "", show_diff_yaml },
 	{ "audit", false, " limit_n ", show_audit },
+	{ "usage", false, " key limit last_s by ", show_usage },
+	{ "usage_page", false, " from to resolution_s after ", show_usage_page },
 	{ "watch", false, "", show_watch },
 	{ "events", false, " key limit_n ", show_events },
 	{ "set", true, " limit rates key plan for_s until" COMMON, change_set },

@@ -100,6 +100,9 @@ bool show_diff_yaml(struct call *c);
 bool show_audit(struct call *c);
 bool show_watch(struct call *c);
 bool show_events(struct call *c); /* events.c */
+bool show_usage(struct call *c);
+bool show_usage_page(struct call *c);
+json_t *json_history(struct history *h);
 bool change_set(struct call *c);
 bool change_unset(struct call *c);
 bool change_reset(struct call *c);

@@ -113,6 +113,7 @@ show_status(struct call *c)
 	    leases_json(d));
 	(void)json_object_set_new(c->result, "quotas", quotas_json(d));
 	(void)json_object_set_new(c->result, "receivers", deliver_status(d->deliver));
+	(void)json_object_set_new(c->result, "history", json_history(d->history));
 	return true;
 }
 
@@ -371,8 +372,8 @@ audit_json(void *arg, const struct audit *a)
 		       json_any(a->who), "uid", (json_int_t)a->uid, "pid", (json_int_t)a->pid,
 		       "action", a->action, "target", json_any(a->target), "old", json_any(a->old),
 		       "new", json_any(a->new), "reason", json_any(a->reason), "request",
-		       number_or_null(a->request), "undoes", number_or_null(a->undoes),
-		       "undone_by", number_or_null(a->undone_by))) == 0;
+		       number_or_null(a->request), "undoes", number_or_null(a->undoes), "undone_by",
+		       number_or_null(a->undone_by))) == 0;
 }
 
 bool

@@ -49,6 +49,7 @@ in_directory(struct paths *p, const char *dir)
 	    put(p->counters, sizeof(p->counters), "%s/%s.counters", dir, i) &&
 	    put(p->policy, sizeof(p->policy), "%s/%s.policy", dir, i) &&
 	    put(p->side, sizeof(p->side), "%s/%s.side", dir, i) &&
+	    put(p->recorded, sizeof(p->recorded), "%s/%s.recorded", dir, i) &&
 	    put(p->lock, sizeof(p->lock), "%s/%s.lock", dir, i) &&
 	    put(p->holders, sizeof(p->holders), "%s/%s.holders", dir, i) &&
 	    put(p->socket, sizeof(p->socket), "%s/%s.sock", dir, i) &&
@@ -67,6 +68,7 @@ in_system(struct paths *p)
 	    put(p->counters, sizeof(p->counters), SYSTEM_SHM "/ration-%s.counters%s", i, "") &&
 	    put(p->policy, sizeof(p->policy), SYSTEM_SHM "/ration-%s.policy%s", i, "") &&
 	    put(p->side, sizeof(p->side), SYSTEM_SHM "/ration-%s.side%s", i, "") &&
+	    put(p->recorded, sizeof(p->recorded), SYSTEM_SHM "/ration-%s.recorded%s", i, "") &&
 	    put(p->lock, sizeof(p->lock), "%s/%s.lock", SYSTEM_RUN, i) &&
 	    put(p->holders, sizeof(p->holders), SYSTEM_SHM "/ration-%s.holders%s", i, "") &&
 	    put(p->socket, sizeof(p->socket), "%s/%s.sock", SYSTEM_RUN, i) &&

@@ -24,9 +24,10 @@ struct paths {
 	char run_dir[1024]; /* socket and lock: /run/ration, $XDG_RUNTIME_DIR/ration, $RATION_DIR */
 	char counters[1200];
 	char policy[1200];
-	char side[1200];    /* side.h */
-	char lock[1200];    /* held by rationd (OFD write lock on byte 0) */
-	char holders[1200]; /* locked by holders of leases (OFD read locks, see layout.h) */
+	char side[1200];     /* side.h */
+	char recorded[1200]; /* rationd's own: what usage of each slot it has recorded */
+	char lock[1200];     /* held by rationd (OFD write lock on byte 0) */
+	char holders[1200];  /* locked by holders of leases (OFD read locks, see layout.h) */
 	char socket[1200];
 	char state[1200];  /* durable state: an SQLite file */
 	char config[1200]; /* default policy file */

@@ -409,6 +409,22 @@ sweep_slot(struct sweeper *w, uint64_t slot)
 	}
 }
 
+void
+table_sweep_one(
+    const struct segment *seg, struct sweep *s, uint64_t slot, uint64_t now_ns, int64_t unix_ns)
+{
+	struct sweeper w = { .seg = seg, .s = s, .tick = tick_of(now_ns) };
+
+	if (slot >= seg->nslots || !policy_current(seg->policy, &w.policy))
+		return;
+	w.x.seg = seg;
+	w.x.policy = &w.policy;
+	w.x.now_ns = now_ns;
+	w.x.unix_ns = unix_ns;
+	if (STATE_ST(word_load(&segment_slot(seg, slot)[SLOT_STATE])) == ST_GONE)
+		finish_gone(&w, slot);
+}
+
 bool
 table_sweep(const struct segment *seg, struct sweep *s, uint64_t count, uint64_t now_ns,
     int64_t unix_ns, uint64_t idle_ns)

@@ -47,6 +47,19 @@ rules_of(const struct policy_ref *p, const word_t *s, uint32_t limit, const unsi
 	return true;
 }
 
+uint16_t
+view_plan(const struct segment *seg, const struct policy_ref *p, uint64_t slot,
+    const unsigned char *key, size_t len, int64_t now_s)
+{
+	const word_t *s = segment_slot(seg, slot);
+	struct ruleset rules;
+	uint32_t index;
+
+	return rules_of(p, s, LINK_LIMIT(word_load(&s[SLOT_LINK])), key, len, now_s, &rules, &index)
+	    ? rules.plan
+	    : 0;
+}
+
 static void
 context(const struct segment *seg, const struct policy_ref *p, uint64_t slot, uint64_t birth,
     uint64_t now_ns, struct cell_ctx *x)

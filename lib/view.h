@@ -29,6 +29,9 @@ struct row {
 /* Only the totals of a slot: for a pass over a million.  False: not in use. */
 bool view_totals(const struct segment *seg, uint64_t slot, uint64_t *birth, uint64_t *admitted,
     uint64_t *denied);
+/* The plan that a slot's key is on now, by the policy's number; 0: none. */
+uint16_t view_plan(const struct segment *seg, const struct policy_ref *p, uint64_t slot,
+    const unsigned char *key, size_t len, int64_t now_s);
 /*
  * Everything about a slot at shared time now_ns.  False: not in use, or the policy
  * changed under us (look again).
