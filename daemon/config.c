@@ -35,6 +35,7 @@ static const char *const names_assign[] = { FIELDS_ASSIGN(X) };
 static const char *const names_override[] = { FIELDS_OVERRIDE(X) };
 static const char *const names_requests[] = { FIELDS_REQUESTS(X) };
 static const char *const names_eligible[] = { FIELDS_ELIGIBLE(X) };
+static const char *const names_notify[] = { FIELDS_NOTIFY(X) };
 #undef X
 
 const struct fields fields_top = { "the policy", names_top, TOP_FIELDS };
@@ -48,6 +49,7 @@ const struct fields fields_assign = { "an assignment", names_assign, ASSIGN_FIEL
 const struct fields fields_override = { "an override", names_override, OVERRIDE_FIELDS };
 const struct fields fields_requests = { "requests", names_requests, REQUESTS_FIELDS };
 const struct fields fields_eligible = { "eligible", names_eligible, ELIGIBLE_FIELDS };
+const struct fields fields_notify = { "notify", names_notify, NOTIFY_FIELDS };
 
 static void (*const readers[TOP_FIELDS])(struct loader *, const struct node *) = {
 #define X(name) [TOP_##name] = read_##name,
@@ -130,29 +132,6 @@ read_environments(struct loader *l, const struct node *key)
 		read_environment(l, n);
 }
 
-static void
-read_notify(struct loader *l, const struct node *list)
-{
-	struct config *c = l->c;
-	uint64_t v, last = 0;
-
-	if (list->kind != NODE_LIST || list->len > sizeof(c->notify)) {
-		report_add(&l->r, list->mark, "found %s, expected a list of up to 8 percentages",
-		    shown_node(list));
-		return;
-	}
-	c->nnotify = 0;
-	for (const struct node *n = list->first; n != NULL; n = n->next) {
-		if (!get_quantity(l, n, 1, 100, &v))
-			continue;
-		if (v <= last)
-			report_add(&l->r, n->mark, "found %llu, expected rising percentages",
-			    (unsigned long long)v);
-		last = v;
-		c->notify[c->nnotify++] = (uint8_t)v;
-	}
-}
-
 void
 read_share(struct loader *l, const struct node *key)
 {
@@ -179,7 +158,7 @@ read_defaults(struct loader *l, const struct node *key)
 	}
 	if (got[DEFAULTS_notify] != NULL &&
 	    once(l, &c->scalar_marks[ONCE_notify], got[DEFAULTS_notify]))
-		read_notify(l, got[DEFAULTS_notify]->next);
+		read_notify(l, got[DEFAULTS_notify]->next, &c->notify);
 	if (got[DEFAULTS_plan] != NULL && once(l, &c->scalar_marks[ONCE_plan], got[DEFAULTS_plan]))
 		get_plan(l, got[DEFAULTS_plan]->next, &c->default_plan);
 	if (got[DEFAULTS_environment] != NULL &&
@@ -276,6 +255,7 @@ config_new(void)
 	c->envs[0] = (struct env_model) { .name = "", .num = 1, .den = 1 };
 	c->answers = xrealloc(NULL, 1, sizeof(*c->answers));
 	c->answers[0] = answer_builtin;
+	c->notify = notify_builtin;
 	return c;
 }
 
@@ -374,6 +354,7 @@ read_trees(struct loader *l, struct node *const *roots)
 	zone_leave();
 	finish_answers(l);
 	finish_leases(l);
+	finish_notify(l);
 	check_factors(l);
 	check_routes(l);
 	cells = cells_needed(c);

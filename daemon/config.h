@@ -41,6 +41,18 @@ void mistakes_free(struct mistakes *m);
 int config_load(const char *file, struct config **out, struct mistakes *m);
 void config_free(struct config *c);
 
+#define NOTIFY_MAX 8u /* percentages of a limit */
+
+/* Which percentages of a limit are told of, in rising order. */
+struct config_notify {
+	uint8_t n;
+	uint8_t at[NOTIFY_MAX];
+	const char *action[NOTIFY_MAX]; /* the policy's words; NULL: none */
+	int64_t remind_s[NOTIFY_MAX];   /* a reminder after so long; 0: none */
+};
+/* What applies to a limit, by name; of one that is not there, the defaults.  Owned by c. */
+const struct config_notify *config_notify(const struct config *c, const char *limit, size_t len);
+
 /* What the segment must hold. */
 struct config_table {
 	uint64_t keys;         /* table.keys, default 64k */

@@ -147,7 +147,7 @@ check_value_fields(struct loader *l, const struct node *const got[FIELDS_MAX])
 {
 	static const enum limit_field counting[] = { LIMIT_per, LIMIT_plans, LIMIT_rates,
 		LIMIT_mode, LIMIT_when_full, LIMIT_unlisted, LIMIT_max_keys, LIMIT_timezone,
-		LIMIT_answer, LIMIT_queue, LIMIT_cost };
+		LIMIT_answer, LIMIT_queue, LIMIT_cost, LIMIT_notify };
 
 	for (size_t i = 0; i < sizeof(counting) / sizeof(counting[0]); i++)
 		if (got[counting[i]] != NULL)
@@ -195,6 +195,14 @@ read_manners(struct loader *l, const struct node *const got[FIELDS_MAX], struct 
 		m->title = got[LIMIT_title]->next->text;
 	if (got[LIMIT_answer] != NULL)
 		get_answer(l, got[LIMIT_answer]->next, &m->answer);
+	if (got[LIMIT_notify] != NULL) {
+		struct config_notify *own = arena_alloc(&l->c->arena, sizeof(*own));
+
+		*own = l->c->notify;
+		m->notify_mark = got[LIMIT_notify]->mark;
+		m->notify = own;
+		read_notify(l, got[LIMIT_notify]->next, own);
+	}
 	if (got[LIMIT_queue] != NULL &&
 	    get_choice(l, got[LIMIT_queue]->next, queue_names, 2, &choice))
 		m->flags |= choice ? LIMIT_STRICT : 0;

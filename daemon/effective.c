@@ -369,12 +369,30 @@ check_fits(struct builder *b, uint32_t limit, const struct effective *e)
 static bool
 plain(const struct ruleset *r)
 {
-	if (r->nrates == 0 || r->mode != MODE_ENFORCE || r->until != POLICY_ENDLESS)
+	if (r->nrates == 0 || r->mode != MODE_ENFORCE || r->until != POLICY_ENDLESS ||
+	    (r->flags & RULESET_NOTIFY) != 0)
 		return false;
 	for (unsigned i = 0; i < r->nrates; i++)
 		if (r->rates[i].kind != RATION_SLIDING || r->rates[i].units > NARROW_MAX)
 			return false;
 	return true;
+}
+
+/* Thresholds, if any of its rates has them; a limit that says nothing costs no short way. */
+static void
+notify(const struct builder *b, const struct limit_model *m, struct ruleset *r)
+{
+	const struct config_notify *n = m->notify != NULL ? m->notify : &b->c->notify;
+	uint8_t flags = RULESET_NOTIFY | (m->notify != NULL ? RULESET_NOTIFY_ALL : 0);
+	bool any = false;
+
+	r->flags |= flags;
+	for (unsigned i = 0; i < r->nrates; i++)
+		any = any || ruleset_notifies(r, i);
+	if (any && n->n > 0)
+		memcpy(r->notify, n->at, n->n);
+	else
+		r->flags &= (uint8_t)~flags;
 }
 
 static uint32_t
@@ -400,6 +418,7 @@ from_effective(
 	for (unsigned i = 0; i < e->rates.n; i++)
 		rate_fill(&r.rates[i], &e->rates.rate[i], zone, b->c->zones[zone]);
 	r.value = e->value != NULL ? build_string(b, e->value) : 0;
+	notify(b, m, &r);
 	if (plain(&r) && (m->flags & (LIMIT_UNLISTED_REFUSE | LIMIT_STRICT)) == 0)
 		r.flags |= RULESET_PLAIN;
 	return build_ruleset_add(b, &r);

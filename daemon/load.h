@@ -42,6 +42,7 @@
 	X(key) X(limit) X(plan) X(environment) X(rates) X(value) X(mode) X(share) X(until) X(reason)
 #define FIELDS_REQUESTS(X) X(answer) X(default) X(timezone) X(workdays) X(holidays) X(eligible)
 #define FIELDS_ELIGIBLE(X) X(days) X(environment) X(customers) X(requests)
+#define FIELDS_NOTIFY(X) X(at) X(remind)
 /* These have names that no C name can be: identifier, name. */
 #define FIELDS_ANSWER(X) \
 	X(status, "status") \
@@ -83,6 +84,9 @@ enum assign_field { FIELDS_ASSIGN(X) ASSIGN_FIELDS };
 #define X(name) OVERRIDE_##name,
 enum override_field { FIELDS_OVERRIDE(X) OVERRIDE_FIELDS };
 #undef X
+#define X(name) NOTIFY_##name,
+enum notify_field { FIELDS_NOTIFY(X) NOTIFY_FIELDS };
+#undef X
 #define X(name, text) ANSWER_##name,
 enum answer_field { FIELDS_ANSWER(X) ANSWER_FIELDS };
 #undef X
@@ -116,7 +120,8 @@ struct fields {
 };
 extern const struct fields fields_top, fields_table, fields_defaults, fields_limit, fields_key,
     fields_exempt, fields_claim, fields_assign, fields_override, fields_answer, fields_show,
-    fields_requests, fields_eligible, fields_receiver, fields_retry, fields_history, fields_keep;
+    fields_requests, fields_eligible, fields_receiver, fields_retry, fields_history, fields_keep,
+    fields_notify;
 
 struct loader {
 	struct config *c;
@@ -181,6 +186,10 @@ bool get_env(struct loader *l, const struct node *n, uint16_t *env);
 bool get_limit(struct loader *l, const struct node *n, uint32_t *limit);
 /* "ip", or {attribute: account, ...}: which attribute of a request is the key. */
 bool get_key_rule(struct loader *l, const struct node *n, struct key_rule *out);
+/* Thresholds: a list of percentages, or a mapping; *out is what applies without it. */
+void read_notify(struct loader *l, const struct node *n, struct config_notify *out);
+/* What is told of when the policy says nothing. */
+extern const struct config_notify notify_builtin;
 /* Units of a call through a route. */
 bool get_cost(struct loader *l, const struct node *n, uint64_t *out);
 
@@ -212,6 +221,8 @@ void check_routes(struct loader *l);
  */
 void finish_answers(struct loader *l);
 void finish_leases(struct loader *l);
+/* Thresholds of limits that have none. */
+void finish_notify(struct loader *l);
 /* Do these rates go with what the limit counts?  Else report it at mark. */
 bool check_counted(
     struct loader *l, struct limit_model *m, const struct rates *r, struct mark mark);

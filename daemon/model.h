@@ -86,6 +86,8 @@ struct limit_model {
 	uint64_t max_keys;
 	struct rate_spec zero;    /* what is denied when nothing applies: 0 of this kind */
 	struct mark counted_mark; /* of the rate that says what is counted */
+	struct mark notify_mark;
+	const struct config_notify *notify; /* NULL: the defaults' */
 	uint16_t zone;
 	uint16_t answer; /* by number from 1; 0: the default one */
 	uint8_t mode;
@@ -218,8 +220,7 @@ struct config {
 	struct mark table_marks[4];
 
 	const char *timezone;
-	uint8_t notify[8];
-	uint8_t nnotify;
+	struct config_notify notify;
 	uint16_t default_plan, default_env;
 	uint16_t default_answer; /* by number from 1; 0: "default", or what is built in */
 	uint8_t default_mode;

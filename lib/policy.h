@@ -103,6 +103,8 @@ static_assert(sizeof(struct rate_def) == 64, "one cache line");
 #define RULESET_ZONED 4u
 /* Thresholds are noted: not RULESET_PLAIN. */
 #define RULESET_NOTIFY 8u
+/* Of all its rates, not only of fixed windows, days and months. */
+#define RULESET_NOTIFY_ALL 16u
 
 struct ruleset {
 	uint32_t limit;  /* id */
@@ -120,6 +122,27 @@ struct ruleset {
 	struct rate_def rates[RATION_RATES_MAX];
 };
 static_assert(sizeof(struct ruleset) == 64 + 4 * 64, "five cache lines");
+
+/* Are thresholds of rate i noted?  Of a ruleset that is RULESET_NOTIFY. */
+static inline bool
+ruleset_notifies(const struct ruleset *r, unsigned i)
+{
+	const struct rate_def *d = &r->rates[i];
+
+	if (d->units == 0 || d->units == RATION_UNLIMITED)
+		return false;
+	switch (d->kind) {
+	case RATION_FIXED:
+	case RATION_DAY:
+	case RATION_MONTH:
+		return true;
+	case RATION_SLIDING:
+	case RATION_BUCKET:
+		return (r->flags & RULESET_NOTIFY_ALL) != 0;
+	default:
+		return false;
+	}
+}
 
 #define VALUE_MAX 255u /* bytes of an entitlement's value */
 

@@ -566,7 +566,8 @@ test_schema(void **state)
 		{ "answer", &fields_answer }, { "show", &fields_show },
 		{ "requests", &fields_requests }, { "eligible", &fields_eligible },
 		{ "receiver", &fields_receiver }, { "retry", &fields_retry },
-		{ "history", &fields_history }, { "history_keep", &fields_keep } };
+		{ "history", &fields_history }, { "history_keep", &fields_keep },
+		{ "notify_long", &fields_notify } };
 	json_error_t error;
 	json_t *root, *definitions, *modes;
 
@@ -618,7 +619,7 @@ test_manual(void **state)
 	static const struct fields *const all[] = { &fields_top, &fields_table, &fields_defaults,
 		&fields_limit, &fields_assign, &fields_override, &fields_key, &fields_claim,
 		&fields_exempt, &fields_answer, &fields_show, &fields_requests, &fields_eligible,
-		&fields_receiver, &fields_retry, &fields_history, &fields_keep };
+		&fields_receiver, &fields_retry, &fields_history, &fields_keep, &fields_notify };
 	char *text = NULL, *example, *end, *mistakes;
 	size_t size = 0;
 	FILE *f = manual_path != NULL ? fopen(manual_path, "r") : NULL;
