@@ -7,6 +7,7 @@
 
 #include "atomics.h"
 #include "call_step.h"
+#include "notes.h"
 #include "queue.h"
 #include "slot.h"
 
@@ -347,6 +348,7 @@ attempt(struct call *c, int *result)
 			return s == STEP_RETRY ? STEP_PRECISE : s;
 		}
 		call_count_leases(c);
+		notes_call(c);
 	}
 	decision_finish(d, RATION_ADMITTED, c);
 	*result = RATION_ADMITTED;
