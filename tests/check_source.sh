@@ -36,10 +36,10 @@ forbid daemon tui tests
 forbid tui daemon tests
 
 # Examples are programs of users: the public header, in angle brackets, and their own.
-for file in examples/*.[ch]; do
+for file in examples/*.[ch] examples/*/*.[ch]; do
 	[[ -e $file ]] || continue
 	while read -r name; do
-		[[ -e examples/$name ]] || wrong "$file: includes $name of the tree: expected <ration.h> alone"
+		[[ -e ${file%/*}/$name ]] || wrong "$file: includes $name of the tree: expected <ration.h> alone"
 	done < <(includes "$file")
 done
 

@@ -5,7 +5,7 @@
 # "WRONG NAME: what: found, expected"; after one that fails the others go on.
 # shellcheck shell=bash disable=SC2034 # variables for those who source it
 set -euo pipefail
-system=$(basename "$0" .sh) system=${system#test_system_}
+system=${system:-$(basename "$0" .sh)} system=${system#test_system_}
 build=$(cd "${1:?build root}" && pwd)
 examples=$(cd "$(dirname "${BASH_SOURCE[0]}")/../examples" && pwd)
 PATH=$build/daemon:$build/tui:$build/examples:$PATH
