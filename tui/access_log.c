@@ -286,26 +286,28 @@ log_unquote(char *p, const char *end, struct log_text *out)
 }
 
 bool
-log_argument(struct log_text query, const char *name, struct log_text *out)
+log_argument(struct log_text query, const char *name, char *buf, size_t size, struct log_text *out)
 {
+	const char *p = query.at, *end;
 	size_t n = strlen(name);
-	char *p = query.at, *end = query.at + query.len, *to;
 
-	for (char *next; p != NULL && p < end; p = next) {
-		char *stop = memchr(p, '&', (size_t)(end - p));
+	if (p == NULL)
+		return false;
+	end = p + query.len;
+	for (const char *next; p < end; p = next) {
+		const char *stop = memchr(p, '&', (size_t)(end - p));
 
 		stop = stop != NULL ? stop : end;
 		next = stop + 1;
 		if ((size_t)(stop - p) <= n || p[n] != '=' || memcmp(p, name, n) != 0)
 			continue;
-		out->at = to = p + n + 1;
-		for (p = to; p < stop;) {
+		*out = (struct log_text) { buf, 0 };
+		for (p += n + 1; p < stop && out->len < size;) {
 			int byte = *p == '%' ? hex_byte(p + 1, stop) : -1;
 
-			*to++ = byte >= 0 ? (char)byte : *p == '+' ? ' ' : *p;
+			buf[out->len++] = byte >= 0 ? (char)byte : *p == '+' ? ' ' : *p;
 			p += byte >= 0 ? 3 : 1;
 		}
-		out->len = (size_t)(to - out->at);
 		return out->len != 0;
 	}
 	return false;
@@ -462,7 +464,7 @@ fill_wants(struct log_reader *r, struct log_line *out, const struct log_text fie
 			*to = query;
 			break;
 		case F_ARG:
-			if (!log_argument(query, w->name, to))
+			if (!log_argument(query, w->name, r->arguments[i], LOG_ARGUMENT_MAX, to))
 				*to = (struct log_text) { 0 };
 			break;
 		case F_MEMBER:

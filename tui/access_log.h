@@ -24,6 +24,7 @@
 #define LOG_LINE_MAX 65536u /* bytes of a line, its end aside */
 #define LOG_WANTS_MAX 20u   /* fields that can be asked for */
 #define LOG_NAME_MAX 63u
+#define LOG_ARGUMENT_MAX 256u /* a longer one is cut, and is too long for a key */
 
 enum log_format { LOG_GUESS, LOG_COMBINED, LOG_JSON };
 
@@ -57,6 +58,7 @@ struct log_reader {
 	char minute[32];         /* a time's text without its seconds, and when that was */
 	size_t minute_len;
 	int64_t minute_s;
+	char arguments[LOG_WANTS_MAX][LOG_ARGUMENT_MAX]; /* of this line, by want */
 };
 
 struct log_line {
@@ -92,8 +94,9 @@ const char *log_parse(struct log_reader *r, char *line, size_t len, struct log_l
 bool log_time(const char *text, size_t len, int64_t *unix_ns);
 /* Quoted text up to its quote, unescaped in place; NULL: it has no end. */
 char *log_unquote(char *p, const char *end, struct log_text *out);
-/* An argument of a query, unescaped in place. */
-bool log_argument(struct log_text query, const char *name, struct log_text *out);
+/* An argument of a query, unescaped into buf, cut there. */
+bool log_argument(
+    struct log_text query, const char *name, char *buf, size_t size, struct log_text *out);
 
 /* ---- access_json.c ---- */
 
