@@ -235,6 +235,8 @@ lay_out(const struct builder *b, struct policy_area *a)
 	lay_out_routes(b, a, &at);
 	a->nanswers = b->nanswers;
 	a->answers = build_place(&at, a->nanswers, sizeof(struct answer_def), 8);
+	a->nupstreams = c->nupstreams;
+	a->upstreams = build_place(&at, a->nupstreams, sizeof(struct upstream_def), 8);
 	a->strings = build_place(&at, a->strings_bytes, 1, 8);
 	a->bytes = (at + 63) & ~UINT64_C(63);
 	return a->bytes;
@@ -343,6 +345,7 @@ write_area(struct builder *b, const struct policy_area *head, char *area, uint32
 	write_keys(b, head, area);
 	write_routes(b, head, area);
 	write_answers(b, head, area);
+	write_upstreams(b, head, area);
 }
 
 /* ---- all of it ---- */
@@ -367,6 +370,7 @@ build(struct builder *b, const struct change *changes, size_t n, const struct po
 	build_names(b);
 	build_routes(b);
 	build_answers(b);
+	build_upstreams(b);
 	return b->m->n == before;
 }
 

@@ -79,6 +79,7 @@ struct builder {
 	uint32_t nkeys;
 	struct map livekeys; /* keys that only live changes name */
 
+	struct upstream_def *upstreams;
 	struct answer_def *answers;
 	uint32_t nanswers;
 
@@ -133,6 +134,12 @@ void write_routes(struct builder *b, const struct policy_area *a, char *area);
 
 /* Index in the area of an answer by its number in config; 0: the default one. */
 uint16_t build_answer_index(const struct config *c, uint32_t number);
+void build_upstreams(struct builder *b);
+void write_upstreams(const struct builder *b, const struct policy_area *a, char *area);
+/* Everything of a rate that follows from how it is written. */
+void build_rate(
+    struct rate_def *d, const struct rate_spec *r, uint16_t zone, const char *zone_name);
+
 void build_answers(struct builder *b);
 void write_answers(const struct builder *b, const struct policy_area *a, char *area);
 

@@ -305,8 +305,8 @@ by_window(const void *a, const void *b)
 	return (int)x->kind - (int)y->kind;
 }
 
-static void
-rate_fill(struct rate_def *d, const struct rate_spec *r, uint16_t zone, const char *zone_name)
+void
+build_rate(struct rate_def *d, const struct rate_spec *r, uint16_t zone, const char *zone_name)
 {
 	d->kind = r->kind;
 	d->zone = is_calendar(r) ? (uint8_t)zone : 0;
@@ -416,7 +416,7 @@ from_effective(
 	r.flags = e->zoned ? RULESET_ZONED : 0;
 	qsort(e->rates.rate, e->rates.n, sizeof(e->rates.rate[0]), by_window);
 	for (unsigned i = 0; i < e->rates.n; i++)
-		rate_fill(&r.rates[i], &e->rates.rate[i], zone, b->c->zones[zone]);
+		build_rate(&r.rates[i], &e->rates.rate[i], zone, b->c->zones[zone]);
 	r.value = e->value != NULL ? build_string(b, e->value) : 0;
 	notify(b, m, &r);
 	if (plain(&r) && (m->flags & (LIMIT_UNLISTED_REFUSE | LIMIT_STRICT)) == 0)

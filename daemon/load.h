@@ -43,6 +43,9 @@
 #define FIELDS_REQUESTS(X) X(answer) X(default) X(timezone) X(workdays) X(holidays) X(eligible)
 #define FIELDS_ELIGIBLE(X) X(days) X(environment) X(customers) X(requests)
 #define FIELDS_NOTIFY(X) X(at) X(remind)
+#define FIELDS_UPSTREAM(X) \
+	X(limit) X(on) X(tries) X(first) X(factor) X(most) X(jitter) X(breaker) X(low)
+#define FIELDS_BREAKER(X) X(failures) X(open)
 /* These have names that no C name can be: identifier, name. */
 #define FIELDS_ANSWER(X) \
 	X(status, "status") \
@@ -111,6 +114,12 @@ enum history_field { FIELDS_HISTORY(X) HISTORY_FIELDS };
 #define X(name, text) KEEP_##name,
 enum keep_field { FIELDS_KEEP(X) KEEP_FIELDS };
 #undef X
+#define X(name) UPSTREAM_##name,
+enum upstream_field { FIELDS_UPSTREAM(X) UPSTREAM_FIELDS };
+#undef X
+#define X(name) BREAKER_##name,
+enum breaker_field { FIELDS_BREAKER(X) BREAKER_FIELDS };
+#undef X
 #define FIELDS_MAX 24
 
 struct fields {
@@ -121,7 +130,7 @@ struct fields {
 extern const struct fields fields_top, fields_table, fields_defaults, fields_limit, fields_key,
     fields_exempt, fields_claim, fields_assign, fields_override, fields_answer, fields_show,
     fields_requests, fields_eligible, fields_receiver, fields_retry, fields_history, fields_keep,
-    fields_notify;
+    fields_notify, fields_upstream, fields_breaker;
 
 struct loader {
 	struct config *c;

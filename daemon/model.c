@@ -174,6 +174,8 @@ config_free(struct config *c)
 	map_free(&c->segmentmap);
 	map_free(&c->attrmap);
 	map_free(&c->answermap);
+	map_free(&c->upstreammap);
+	free(c->upstreams);
 	free(c->answers);
 	free(c->plans);
 	free(c->envs);

@@ -114,6 +114,14 @@ struct answer_model {
 /* What is answered when the policy says nothing. */
 extern const struct answer_model answer_builtin;
 
+/* Somebody else's service. */
+struct upstream_model {
+	const char *name;
+	struct mark mark;
+	const struct rates *rates; /* NULL: what it says itself */
+	struct upstream_def def;   /* but for strings and rates */
+};
+
 struct plan_model {
 	const char *name;
 	struct mark mark;
@@ -242,6 +250,9 @@ struct config {
 	struct answer_model *answers; /* [0] is the one built in */
 	uint32_t nanswers;            /* without [0] */
 	struct map answermap;
+	struct upstream_model *upstreams;
+	uint32_t nupstreams;
+	struct map upstreammap;
 	struct limit_model *limits;
 	uint32_t nlimits;
 	struct map limitmap;

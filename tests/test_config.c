@@ -567,7 +567,8 @@ test_schema(void **state)
 		{ "requests", &fields_requests }, { "eligible", &fields_eligible },
 		{ "receiver", &fields_receiver }, { "retry", &fields_retry },
 		{ "history", &fields_history }, { "history_keep", &fields_keep },
-		{ "notify_long", &fields_notify } };
+		{ "notify_long", &fields_notify }, { "upstream", &fields_upstream },
+		{ "breaker", &fields_breaker } };
 	json_error_t error;
 	json_t *root, *definitions, *modes;
 
@@ -619,7 +620,8 @@ test_manual(void **state)
 	static const struct fields *const all[] = { &fields_top, &fields_table, &fields_defaults,
 		&fields_limit, &fields_assign, &fields_override, &fields_key, &fields_claim,
 		&fields_exempt, &fields_answer, &fields_show, &fields_requests, &fields_eligible,
-		&fields_receiver, &fields_retry, &fields_history, &fields_keep, &fields_notify };
+		&fields_receiver, &fields_retry, &fields_history, &fields_keep, &fields_notify,
+		&fields_upstream, &fields_breaker };
 	char *text = NULL, *example, *end, *mistakes;
 	size_t size = 0;
 	FILE *f = manual_path != NULL ? fopen(manual_path, "r") : NULL;
