@@ -33,6 +33,7 @@ struct daemon {
 	struct quotas *quotas;
 	struct reaper reaper;
 	struct live live;
+	struct notifier *notifier;
 	struct control *control;
 	struct deliver *deliver;
 	struct {

@@ -23,6 +23,7 @@
 #include "deliver.h"
 #include "log.h"
 #include "make.h"
+#include "notifier.h"
 #include "place.h"
 #include "reaper.h"
 #include "receiver.h"
@@ -358,6 +359,7 @@ void
 daemon_tidy(struct daemon *d)
 {
 	live_tick(&d->live, on_ended, d);
+	notifier_turn(d->notifier);
 }
 
 static void
@@ -527,7 +529,8 @@ start(struct daemon *d, struct config *c)
 	d->last_reload.at = d->started_s;
 	d->last_reload.ok = true;
 	if (control_open(d, &d->control, err, sizeof(err)) != 0 ||
-	    deliver_open(d, &d->deliver, err, sizeof(err)) != 0) {
+	    deliver_open(d, &d->deliver, err, sizeof(err)) != 0 ||
+	    notifier_open(d, &d->notifier, err, sizeof(err)) != 0) {
 		log_error("%s", err);
 		return -1;
 	}
@@ -543,6 +546,7 @@ stop(struct daemon *d)
 {
 	control_close(d->control);
 	deliver_close(d->deliver);
+	notifier_close(d->notifier);
 	live_free(&d->live);
 	reaper_close(&d->reaper);
 	quotas_close(d->quotas);

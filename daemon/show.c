@@ -11,6 +11,7 @@
 
 #include "deliver.h"
 #include "digest.h"
+#include "notifier.h"
 
 static bool
 current(struct call *c, struct policy_ref *p)
@@ -114,6 +115,7 @@ show_status(struct call *c)
 	(void)json_object_set_new(c->result, "quotas", quotas_json(d));
 	(void)json_object_set_new(c->result, "receivers", deliver_status(d->deliver));
 	(void)json_object_set_new(c->result, "history", json_history(d->history));
+	(void)json_object_set_new(c->result, "thresholds", notifier_json(d->notifier));
 	return true;
 }
 
