@@ -24,7 +24,10 @@ print_text(FILE *out, const char *s)
 	for (; *s; s++) {
 		unsigned char c = (unsigned char)*s, next = (unsigned char)s[1];
 
-		if (c < 0x20 || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0))
+		if (c == 0xc2 && next >= 0x80 && next < 0xa0) {
+			fprintf(out, "\\%03o\\%03o", c, next); /* alone it is a control too */
+			s++;
+		} else if (c < 0x20 || c == 0x7f)
 			fprintf(out, "\\%03o", c);
 		else
 			fputc(c, out);
