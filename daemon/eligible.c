@@ -125,24 +125,29 @@ rule_customers(json_t *list, struct daemon *d, const unsigned char *key, size_t 
 
 /* ---- requests a day ---- */
 
-/* Days from that one to today, up to ACTIVE_DAYS; 0: there is none. */
+/* Whole days since the first one, up to ACTIVE_DAYS; of a key that is new today, today; 0: none. */
 static unsigned
-days_since(struct daemon *d, int64_t first)
+whole_days(struct daemon *d, int64_t first)
 {
-	int64_t n = first < 0 ? 0 : (keeper_now(&d->keeper) - first) / DAY_S + 1;
+	int64_t n = first < 0 ? 0 : (keeper_now(&d->keeper) - first) / DAY_S;
 
-	return n < 0 ? 0 : n > ACTIVE_DAYS ? ACTIVE_DAYS : (unsigned)n;
+	if (first >= 0 && n < 1)
+		n = 1;
+	return n > ACTIVE_DAYS ? ACTIVE_DAYS : (unsigned)n;
 }
 
+/* Of the limit that is to be raised: a request may take several. */
 static void
-rule_daily(json_t *list, struct daemon *d, const unsigned char *key, size_t len,
-    const struct config_requests *rules)
+rule_daily(
+    json_t *list, struct daemon *d, const struct request *r, const struct config_requests *rules)
 {
-	int64_t days[ACTIVE_DAYS], first = history_first_seen(d->history, key, len);
+	int64_t days[ACTIVE_DAYS + 1], first = history_first_seen(d->history, r->key, r->key_len);
 	uint64_t sum = 0, most = 0;
-	unsigned n = days_since(d, first);
+	unsigned n = whole_days(d, first);
+	bool today = keeper_now(&d->keeper) - first < DAY_S;
 
-	if (n > 0 && !history_daily(d->history, key, len, NULL, n, days))
+	if (n > 0 &&
+	    !history_daily(d->history, r->key, r->key_len, r->limit, today ? n : n + 1, days))
 		n = 0;
 	for (unsigned i = 0; i < n; i++) {
 		uint64_t units = days[i] > 0 ? (uint64_t)days[i] : 0; /* more was refunded */
@@ -156,22 +161,21 @@ rule_daily(json_t *list, struct daemon *d, const unsigned char *key, size_t len,
 		    (unsigned long long)rules->daily);
 	else
 		rule(list, "requests", sum / n >= rules->daily ? MET : NOT_MET,
-		    "%llu requests a day: %llu on average over %u days, %llu on the busiest",
+		    "%llu requests a day: %llu on average over %u day%s, %llu on the busiest",
 		    (unsigned long long)rules->daily, (unsigned long long)(sum / n), n,
-		    (unsigned long long)most);
+		    n == 1 ? "" : "s", (unsigned long long)most);
 }
 
 json_t *
-eligible_json(
-    struct daemon *d, const unsigned char *key, size_t key_len, const struct config_requests *rules)
+eligible_json(struct daemon *d, const struct request *r, const struct config_requests *rules)
 {
 	json_t *list = json_array();
 
 	if (rules->days != 0)
-		rule_days(list, d, key, key_len, rules);
+		rule_days(list, d, r->key, r->key_len, rules);
 	if (rules->customers != 0)
-		rule_customers(list, d, key, key_len, rules);
+		rule_customers(list, d, r->key, r->key_len, rules);
 	if (rules->daily != 0)
-		rule_daily(list, d, key, key_len, rules);
+		rule_daily(list, d, r, rules);
 	return list;
 }

@@ -64,8 +64,7 @@ request_json(struct call *c, const struct request *r)
 	    json_any(r->state), "decided", decided_json(r));
 	if (strcmp(r->state, REQUEST_OPEN) == 0) {
 		config_requests(c->d->live.config, r->plan, &rules);
-		(void)json_object_set_new(
-		    j, "eligible", eligible_json(c->d, r->key, r->key_len, &rules));
+		(void)json_object_set_new(j, "eligible", eligible_json(c->d, r, &rules));
 	} else
 		(void)json_object_set_new(j, "eligible", json_array());
 	return j;

@@ -91,10 +91,10 @@ void request_told(struct daemon *d, struct event *e);
 /* ---- eligible.c ---- */
 
 /*
- * What the policy's rules say of a key, for people to decide by: a list of {rule, met, text};
+ * What the policy's rules say of who asks, for people to decide by: a list of {rule, met, text};
  * met is null where the records do not tell.  New.
  */
-json_t *eligible_json(struct daemon *d, const unsigned char *key, size_t key_len,
-    const struct config_requests *rules);
+json_t *eligible_json(
+    struct daemon *d, const struct request *r, const struct config_requests *rules);
 
 #endif
