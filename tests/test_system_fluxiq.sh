@@ -109,7 +109,13 @@ headers 'a raise of the policy' 500 499
 is 'a raise is of its endpoint alone' "$(limit_of 'PATCH /boletos/:nosso_numero' mercado-norte)" 100
 aligned
 is 'before a raise 100 of 101' "$(burst 101 POST /boletos fq_live_padaria)" '100x201 1x429'
-ration set 'POST /boletos' '150/min fixed' --key padaria-sol --reason 'raise 2311' >/dev/null
+ration request 'POST /boletos' --key padaria-sol --to '150/min fixed' --reason Natal --volume 20k/day >/dev/null
+request() { ration --json requests --all | jq -r ".requests[0]$1"; }
+is 'a raise is asked for: it is answered in five business days of a standard account' \
+	"$(($(request .left_s) >= 5 * 86400 && $(request .left_s) <= 11 * 86400))" 1
+is 'and nothing has changed' "$(limit_of 'POST /boletos' padaria-sol)" 100
+ration approve 1 --reason 'raise 2311' >/dev/null
+is 'it is granted' "$(request .state)" approved
 is 'raised to 150: 50 more of 51' "$(burst 51 POST /boletos fq_live_padaria)" '50x201 1x429'
 ration set 'POST /boletos' '200/min fixed' --plan standard --reason 'everybody' >/dev/null
 is 'a raise of the plan is multiplied by the environment' "$(limit_of 'POST /boletos' padaria-sol:sandbox)" 20
