@@ -457,6 +457,8 @@ keeper_tick(struct keeper *k)
 	atomic_store_explicit(&k->seg.head->daemon_beat, now, memory_order_relaxed);
 	if (full > 0)
 		k->pressed = k->urgent = true;
+	if (k->held)
+		return full;
 	todo = k->seg.nslots / (k->urgent ? URGENT_TICKS : CALM_TICKS) + 1;
 	budget = k->urgent ? URGENT_NS : CALM_NS;
 	while (todo > 0) {

@@ -38,6 +38,7 @@ struct keeper {
 	bool pending_larger; /* the pending version is in that one */
 	const struct paths *paths;
 	gid_t gid;
+	bool held;     /* housekeeping waits: every key has to be looked at first */
 	bool pressed;  /* over seven eighths full: no key may idle */
 	bool urgent;   /* calls found no room, until a round has ended */
 	bool attached; /* the segment was there before us */

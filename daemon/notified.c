@@ -84,9 +84,9 @@ slide(struct notified *n, uint64_t used, int64_t now)
 
 /* A record of a sliding window may go when all its marks could. */
 static int64_t
-forgotten_at(const struct notified *n, int64_t now)
+forgotten_at(const struct notified *n)
 {
-	int64_t at = now;
+	int64_t at = 0;
 
 	for (unsigned i = 0; i < n->n; i++) {
 		if (n->marks[i].below == 0)
@@ -153,10 +153,12 @@ notified_update(struct notified *n, bool found, const struct threshold_use *u,
 		n->remind_at = remind_s[i] > 0 && !u->past ? now + remind_s[i] : 0;
 	}
 	*changed = *changed || ntold > 0;
-	if (*changed) {
-		n->used = u->used;
-		if (sliding)
-			n->ends = forgotten_at(n, now);
+	/* Seen above it may not go, whatever was thought while nobody looked. */
+	if (sliding && n->ends != forgotten_at(n)) {
+		n->ends = forgotten_at(n);
+		*changed = *changed || found;
 	}
+	if (*changed)
+		n->used = u->used;
 	return ntold;
 }

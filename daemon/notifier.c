@@ -40,10 +40,11 @@ struct notifier {
 	int64_t pass_began_s;
 	uint64_t passes; /* that ended */
 	bool pass_wanted;
-	bool started;      /* a pass has ended: slots may be freed */
+	bool started;      /* a pass has ended */
 	uint64_t rounds;   /* of housekeeping */
 	int64_t round_s;   /* when the one under way began */
 	bool round_missed; /* something it found did not fit */
+	int64_t settles;   /* once nothing waits, what ended before is settled */
 	int64_t test_offset_ns;
 	int64_t tidied_s;
 	unsigned rest; /* turns until it is tried again */
@@ -73,15 +74,6 @@ seen(void *arg, const struct segment *seg, uint64_t slot)
 		n->pass_wanted = n->round_missed = true;
 }
 
-/* What was crossed while nobody looked is in the slot's words alone. */
-static bool
-may_free(void *arg, const struct segment *seg, uint64_t slot)
-{
-	const struct notifier *n = arg;
-
-	return n->started && n->nwaiting == 0;
-}
-
 /*
  * A round that began so long after a period's end has found what was crossed in it, unless it had
  * to leave something out.
@@ -92,9 +84,8 @@ look_at_rounds(struct notifier *n)
 	if (n->d->keeper.rounds == n->rounds)
 		return;
 	n->rounds = n->d->keeper.rounds;
-	if (n->started && !n->round_missed && n->nwaiting == 0 &&
-	    n->round_s - GRACE_S > n->t.settled)
-		n->t.settled = n->round_s - GRACE_S;
+	if (n->started && !n->round_missed)
+		n->settles = n->round_s - GRACE_S;
 	n->round_s = n->t.now_s;
 	n->round_missed = false;
 }
@@ -161,6 +152,7 @@ pass_ended(struct notifier *n)
 {
 	n->pass = NO_SLOT;
 	n->passes++;
+	n->d->keeper.held = false;
 	n->started = true;
 	if (n->pass_began_s - GRACE_S > n->t.settled)
 		n->t.settled = n->pass_began_s - GRACE_S;
@@ -280,6 +272,8 @@ notifier_turn(struct notifier *n)
 		while (batch(n, head, until_ns) && cpu_ns() < until_ns)
 			;
 	}
+	if (n->nwaiting == 0 && n->settles > n->t.settled)
+		n->t.settled = n->settles;
 	if (n->rest == 0 && teller_remind(&n->tell, REMINDERS, err, sizeof(err)) != 0)
 		failed(n, err);
 	if (n->rest == 0)
@@ -334,13 +328,15 @@ notifier_open(struct daemon *d, struct notifier **out, char *err, size_t errsize
 {
 	struct timeval every = { 0, NOTIFIER_MS * 1000 };
 	struct notifier *n = *out = calloc(1, sizeof(*n));
-	struct sweep_hooks hooks = { .seen = seen, .may_free = may_free, .arg = n };
+	struct sweep_hooks hooks = { .seen = seen, .arg = n };
 
 	if (n == NULL || thresholds_open(&n->t, &d->keeper) != 0) {
 		(void)snprintf(err, errsize, "thresholds: out of memory");
 		return -1;
 	}
 	n->d = d;
+	/* What was crossed while nobody looked is in words that housekeeping might clear away. */
+	d->keeper.held = true;
 	n->pass = NO_SLOT;
 	n->pass_wanted = true;
 	n->timer = event_new(d->base, -1, EV_PERSIST, on_timer, n);
