@@ -44,7 +44,12 @@
 #define SCAN_NS UINT64_C(2000000) /* of a tick: a million slots in some 6 s */
 #define UPKEEP_NS UINT64_C(5000000)
 #define SCAN_STEP 256u
-#define URGENT_BATCHES 2u /* besides the one of each tick */
+#define WRITE_NS UINT64_C(8000000) /* of a tick: what is not written by then waits */
+#define WRITE_STEP 32u
+#define NEW_MAX \
+	192u /* dictionary entries made in one transaction: each is on a page of its own \
+	      */
+#define URGENT_BATCHES 1u /* besides the one of each tick */
 #define DAY_S INT64_C(86400)
 #define FAILING_S 10
 #define COMPLAIN_S 60
@@ -191,6 +196,7 @@ struct writing {
 	struct totals totals;
 	uint64_t others;
 	int64_t added;
+	uint64_t end_ns; /* the batch is cut then */
 };
 
 /* Into the finest level, and into those that have come past it. */
@@ -315,6 +321,20 @@ write_limit(struct writing *w, const struct pending *p)
 	    add_total(w, limit_no, plan_no, p->admitted, p->denied);
 }
 
+/* What stands behind the first n waits for the next batch: a round goes back to it. */
+static void
+cut(struct history *h, size_t n)
+{
+	for (size_t i = n; i < h->n; i++) {
+		uint32_t index = h->batch[i].index;
+
+		h->queued[index / 8] &= (uint8_t) ~(1u << (index % 8));
+		if (!h->batch[i].gone && index < h->next)
+			h->next = index;
+	}
+	h->n = n;
+}
+
 static bool
 write_rows(struct writing *w)
 {
@@ -330,6 +350,11 @@ write_rows(struct writing *w)
 	for (size_t i = 0; ok && i < h->n; i++) {
 		struct pending *p = &h->batch[i];
 
+		if (i % WRITE_STEP == WRITE_STEP - 1 && w->end_ns != UINT64_MAX &&
+		    (history_cpu_ns() > w->end_ns || w->added > NEW_MAX)) {
+			cut(h, i);
+			break;
+		}
 		ok = p->index < h->keeper->seg.nslots ? write_slot(w, p) : write_limit(w, p);
 		h->journal[i] = (struct journal_entry) { .index = p->index,
 			.birth = p->next.birth,
@@ -370,9 +395,11 @@ tell_full(struct history *h, uint64_t others)
 
 /* All that is queued.  False: none of it, the store failed. */
 static bool
-write_batch(struct history *h)
+write_batch(struct history *h, bool in_time)
 {
-	struct writing w = { .h = h, .now = keeper_now(h->keeper) };
+	struct writing w = { .h = h,
+		.now = keeper_now(h->keeper),
+		.end_ns = in_time ? history_cpu_ns() + WRITE_NS : UINT64_MAX };
 	struct usage_rolled rolled[USAGE_LEVELS];
 	char err[512] = "no policy";
 	bool ok;
@@ -407,14 +434,14 @@ write_batch(struct history *h)
 	return e == 0;
 }
 
-/* The batch is written, and what waited for that is freed. */
+/* The batch is written; in a tick as far as there is time, and what waited for it is freed. */
 static bool
-flush(struct history *h, bool may_sweep)
+flush(struct history *h, bool in_tick)
 {
-	bool ok = write_batch(h);
+	bool ok = write_batch(h, in_tick && !h->keeper->urgent);
 	size_t n = 0;
 
-	for (size_t i = 0; ok && may_sweep && i < h->n; i++)
+	for (size_t i = 0; ok && in_tick && i < h->n; i++)
 		if (h->batch[i].gone)
 			h->gone[n++] = h->batch[i].index;
 	h->n = 0;

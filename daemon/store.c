@@ -97,6 +97,8 @@ prepare_all(struct store *s)
 }
 
 /*
+ * The log is put into the file every 256 pages, which takes some 10 ms, so that nobody waits
+ * for long; after a large transaction its file is cut to 4 MiB again.
  * A write-ahead log costs one sync a commit.  The exclusive lock keeps every other writer
  * out while rationd runs, and its index in rationd's own memory.
  */
@@ -108,7 +110,9 @@ prepare(struct store *s, const char *path, char *err, size_t errsize)
 	(void)sqlite3_busy_timeout(s->db, 2000);
 	if (sqlite3_exec(s->db,
 		"PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
-		"PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;",
+		"PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;"
+		"PRAGMA wal_autocheckpoint = 256; PRAGMA journal_size_limit = 4194304;"
+		"PRAGMA cache_size = -6000;",
 		NULL, NULL, NULL) != SQLITE_OK ||
 	    pragma_int(s, "PRAGMA user_version", &version) != 0 ||
 	    pragma_int(s, "PRAGMA application_id", &app) != 0 ||

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -436,10 +437,356 @@ test_forty_days(void **state)
 	assert_true(atomic_load(&w->k.seg.head->recycled) > 1000);
 }
 
+/* ---- one thing at a time ---- */
+
+static void
+grant(struct world *w, const char *limit, const char *key, uint64_t cost)
+{
+	assert_int_equal(ration_acquire(w->r, limit, key, cost, NULL), RATION_ADMITTED);
+}
+
+/* Of a key on a limit in the buckets of a level, all of them: admitted. */
+static int64_t
+sum(struct world *w, const char *limit, const char *key, unsigned level)
+{
+	struct history_view v = view(w, level);
+	int64_t n = 0;
+
+	assert_true(history_key(w->h, (const unsigned char *)key, strlen(key), limit, &v));
+	for (size_t s = 0; s < v.nseries; s++)
+		for (size_t i = 0; i < v.n; i++)
+			n += v.series[s].admitted[i];
+	history_view_free(&v);
+	return n;
+}
+
+static void
+assert_sums(struct world *w, const char *limit, const char *key, int64_t want)
+{
+	for (unsigned level = 0; level < USAGE_LEVELS; level++)
+		assert_int_equal(sum(w, limit, key, level), want);
+}
+
+static void
+copy(const char *from, const char *to)
+{
+	static char bytes[1 << 20];
+	FILE *a = fopen(from, "r"), *b = fopen(to, "w");
+	size_t n;
+
+	assert_non_null(a);
+	assert_non_null(b);
+	while ((n = fread(bytes, 1, sizeof(bytes), a)) > 0)
+		assert_int_equal(fwrite(bytes, 1, n, b), n);
+	(void)fclose(a);
+	assert_int_equal(fclose(b), 0);
+	assert_int_equal(chmod(to, 0600), 0);
+}
+
+/* rationd is killed when a batch is in the store and its cursors are not in the file. */
+static void
+test_cut_off(void **state)
+{
+	struct world *w = *state;
+	char before[1300];
+
+	(void)snprintf(before, sizeof(before), "%s.before", w->paths.recorded);
+	grant(w, "month", "a", 5);
+	history_record(w->h);
+	copy(w->paths.recorded, before);
+	grant(w, "month", "a", 7);
+	grant(w, "free", "b", 9);
+	history_record(w->h);
+	end(w);
+	assert_int_equal(rename(before, w->paths.recorded), 0);
+	start(w, false);
+	history_record(w->h);
+	assert_sums(w, "month", "a", 12);
+	assert_sums(w, "free", "b", 9);
+	/* And not once more. */
+	end(w);
+	start(w, false);
+	grant(w, "month", "a", 1);
+	history_record(w->h);
+	assert_sums(w, "month", "a", 13);
+}
+
+/* Freeing a slot empties its counts in steps; rationd is killed between two of them. */
+static void
+test_half_freed(void **state)
+{
+	struct world *w = *state;
+	struct found f;
+	struct ident id = {
+		.limit = "slide", .limit_len = 5, .key = (const unsigned char *)"a", .key_len = 1
+	};
+	struct policy_ref p;
+	word_t *s;
+
+	grant(w, "slide", "a", 5);
+	history_record(w->h);
+	assert_true(keeper_policy(&w->k, &p));
+	ident_hash(&w->k.seg, &id);
+	assert_true(table_find(&w->k.seg, &id, (uint32_t)policy_limit_id(&p, "slide", 5), &f));
+	s = segment_slot(&w->k.seg, f.slot);
+	/* It is GONE, and whoever is asked has agreed. */
+	atomic_store(&s[SLOT_STATE], STATE_WORD(f.birth, STATE_ATTEMPT(s[SLOT_STATE]), ST_GONE));
+	assert_true(w->k.sweep.hooks.may_free(w->k.sweep.hooks.arg, &w->k.seg, f.slot));
+	atomic_store(&s[SLOT_TOTAL], MARK_NONE);
+	for (unsigned i = 0; i < RING_WORDS; i++)
+		atomic_store(&s[SLOT_CELLS + CELL_RING + i], BLANK(UINT64_C(0), f.birth));
+	end(w);
+	start(w, false);
+	history_record(w->h);
+	ticks(w, 250);
+	history_record(w->h);
+	assert_sums(w, "slide", "a", 5);
+	grant(w, "slide", "a", 2);
+	history_record(w->h);
+	assert_sums(w, "slide", "a", 7);
+}
+
+/* The clock is set back, also to before what is rolled up already: nothing is lost or doubled. */
+static void
+test_set_back(void **state)
+{
+	struct world *w = *state;
+	_Atomic int64_t *offset = &w->k.seg.policy->real_offset_ns;
+
+	grant(w, "free", "a", 3);
+	advance(w, 3 * 86400);
+	grant(w, "free", "a", 5);
+	advance(w, 3 * 86400);
+	ticks(w, 300);
+	atomic_fetch_sub(offset, INT64_C(5) * 86400 * 1000000000);
+	grant(w, "free", "a", 7);
+	history_record(w->h);
+	assert_sums(w, "free", "a", 15);
+	grant(w, "free", "b", 1);
+	history_record(w->h);
+	assert_sums(w, "free", "b", 1);
+	advance(w, 12 * 86400);
+	ticks(w, 300);
+	assert_sums(w, "free", "a", 15);
+	assert_sums(w, "free", "b", 1);
+}
+
+/* Buckets are there as long as policy keeps them, keys as long as one of theirs is. */
+static void
+test_forget(void **state)
+{
+	struct world *w = *state;
+	const unsigned char *key = (const unsigned char *)"a";
+	struct history_status s;
+	struct history_view v;
+	int64_t days[6];
+
+	w->policy.keep_s[0] = 2 * 3600;
+	w->policy.keep_s[1] = 2 * 86400;
+	w->policy.keep_s[2] = 5 * 86400;
+	history_settings(w->h, &w->policy);
+	for (unsigned i = 0; i < 4; i++) {
+		grant(w, "free", "a", 10);
+		advance(w, 86400);
+		ticks(w, 50);
+	}
+	advance(w, 61); /* looked for once a minute */
+	ticks(w, 50);
+	assert_int_equal(history_first_seen(w->h, key, 1), w->begin);
+	assert_int_equal(history_active_keys(w->h, key, 1, 30, 10), 1);
+	assert_true(history_daily(w->h, key, 1, NULL, 5, days));
+	assert_int_equal(days[0], 10);
+	assert_int_equal(days[3], 10);
+	assert_int_equal(days[4], 0);
+	assert_int_equal(sum(w, "free", "a", 2), 40);
+	/* Hours of the last two days are kept, quarters of two hours. */
+	v = view(w, 1);
+	assert_true(history_key(w->h, key, 1, "free", &v));
+	assert_int_equal(v.series[0].admitted[0], 0);
+	assert_int_equal(v.series[0].admitted[72], 10);
+	history_view_free(&v);
+	assert_int_equal(store_usage_next(w->store, 0, 0), INT64_MAX);
+	history_span(w->h, 86400, &v);
+	assert_int_equal(v.step, 3600);
+	assert_int_equal(v.n, 24);
+	for (unsigned i = 0; i < 12; i++) {
+		advance(w, 86400);
+		ticks(w, 250);
+	}
+	assert_int_equal(store_usage_next(w->store, 2, 0), INT64_MAX);
+	assert_int_equal(store_usage_next(w->store, 2 + USAGE_LEVELS, 0), INT64_MAX);
+	history_status(w->h, &s);
+	assert_int_equal(s.entries, 0);
+	assert_int_equal(s.oldest, -1);
+	assert_int_equal(history_first_seen(w->h, key, 1), -1);
+	/* It comes again, with another entry. */
+	grant(w, "free", "a", 1);
+	history_record(w->h);
+	assert_int_equal(sum(w, "free", "a", 0), 1);
+}
+
+/* A key that is used again while its entry is about to go keeps it. */
+static void
+test_purge_in_use(void **state)
+{
+	struct world *w = *state;
+
+	w->policy.keep_s[0] = 2 * 3600;
+	w->policy.keep_s[1] = 2 * 86400;
+	w->policy.keep_s[2] = 5 * 86400;
+	history_settings(w->h, &w->policy);
+	w->k.idle_ns = UINT64_C(30) * 86400 * 1000000000;
+	grant(w, "free", "a", 10);
+	grant(w, "free", "b", 10);
+	history_record(w->h);
+	advance(w, 8 * 86400 - 600);
+	grant(w, "free", "a", 3); /* by the cursor's id: its entry is not looked at */
+	history_record(w->h);
+	for (unsigned i = 0; i < 4; i++) {
+		ticks(w, 250);
+		advance(w, 86400);
+	}
+	ticks(w, 250);
+	assert_int_equal(sum(w, "free", "a", 2), 3);
+	assert_int_equal(history_first_seen(w->h, (const unsigned char *)"b", 1), -1);
+}
+
+/* Keys beyond the bound are counted under their limit alone. */
+static void
+test_bound(void **state)
+{
+	struct world *w = *state;
+	struct history_view v = view(w, 0);
+	struct history_status s;
+	char key[32];
+	int64_t n = 0;
+
+	w->policy.keys = 20;
+	history_settings(w->h, &w->policy);
+	for (unsigned i = 0; i < 60; i++) {
+		(void)snprintf(key, sizeof(key), "k%u", i);
+		grant(w, "free", key, 2);
+	}
+	history_record(w->h);
+	history_status(w->h, &s);
+	assert_true(s.entries <= 22);
+	assert_true(s.others >= 40);
+	assert_true(history_key(w->h, NULL, 0, "free", &v));
+	for (size_t i = 0; i < v.n; i++)
+		n += v.series[0].admitted[i];
+	assert_int_equal(n, 2 * (60 - 20));
+	history_view_free(&v);
+	v = view(w, 2);
+	assert_true(history_totals(w->h, HISTORY_BY_LIMIT, NULL, &v));
+	assert_int_equal(v.nseries, 1);
+	assert_int_equal(v.series[0].admitted[0], 120);
+	history_view_free(&v);
+}
+
+/* What is used while it is off is not recorded, not even later. */
+static void
+test_off(void **state)
+{
+	struct world *w = *state;
+
+	grant(w, "free", "a", 3);
+	w->policy.off = true;
+	history_settings(w->h, &w->policy);
+	assert_false(history_on(w->h));
+	grant(w, "free", "a", 100);
+	ticks(w, 10);
+	end(w);
+	start(w, false);
+	w->policy.off = false;
+	history_settings(w->h, &w->policy);
+	grant(w, "free", "a", 5);
+	history_record(w->h);
+	assert_sums(w, "free", "a", 8);
+}
+
+/* A key on another plan: what was used on either is of that plan. */
+static void
+test_plans(void **state)
+{
+	struct world *w = *state;
+	struct history_view v = view(w, 0);
+
+	grant(w, "slide", "a", 4);
+	history_record(w->h);
+	publish(w, changed);
+	grant(w, "slide", "a", 6);
+	history_record(w->h);
+	assert_true(history_totals(w->h, HISTORY_BY_PLAN, "slide", &v));
+	assert_int_equal(v.nseries, 2);
+	assert_string_equal(v.series[0].plan, "small");
+	assert_int_equal(v.series[0].admitted[0], 4);
+	assert_string_equal(v.series[1].plan, "large");
+	assert_int_equal(v.series[1].admitted[0], 6);
+	history_view_free(&v);
+	v = view(w, 0);
+	assert_true(history_key(w->h, (const unsigned char *)"a", 1, NULL, &v));
+	assert_int_equal(v.nseries, 1);
+	assert_string_equal(v.series[0].plan, "large");
+	assert_int_equal(v.series[0].admitted[0], 10);
+	history_view_free(&v);
+}
+
+struct rows {
+	unsigned n, page;
+	int64_t admitted;
+};
+
+static bool
+a_row(void *arg, const struct usage_row *r, const struct usage_entry *e)
+{
+	struct rows *rows = arg;
+
+	if (rows->page == 7)
+		return false;
+	rows->page++;
+	rows->n++;
+	rows->admitted += r->admitted;
+	return true;
+}
+
+/* Row by row, in pages, at a level of which a part is not rolled up yet. */
+static void
+test_walk(void **state)
+{
+	struct world *w = *state;
+	struct history_place at = { 0 };
+	struct rows rows = { 0 };
+	char key[32];
+
+	for (unsigned h = 0; h < 5; h++) {
+		for (unsigned i = 0; i < 20; i++) {
+			(void)snprintf(key, sizeof(key), "k%u", i);
+			grant(w, "free", key, i + 1);
+		}
+		advance(w, 3600);
+		ticks(w, h % 2 == 0 ? 20 : 0);
+	}
+	do {
+		rows.page = 0;
+		assert_true(history_walk(w->h, 1, w->begin, w->begin + 86400, &at, a_row, &rows));
+	} while (rows.page == 7);
+	assert_int_equal(rows.n, 100);
+	assert_int_equal(rows.admitted, 5 * 210);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_cut_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_half_freed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_set_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_forget, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_purge_in_use, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bound, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_plans, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_walk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forty_days, setup, teardown),
 	};
 
