@@ -11,7 +11,8 @@
  *	sent      units ever sent to it, counted before they go
  *	ceiling   `sent` may rise to this: see upstream_budget.c
  *	seen      `sent` when the answer came that the ceiling is from
- *	left      what that answer said is left
+ *	best      the highest ceiling that nothing speaks against
+ *	left      what the newest answer said is left
  *	limit     what it said is the limit; 0: nothing is known, ~0: there seems to be none
  *	reset     shared time at which that comes back
  *	again     from then on one request may ask anew
@@ -61,6 +62,7 @@ enum upstream_word {
 	U_SENT = 9,
 	U_CEILING,
 	U_SEEN,
+	U_BEST,
 	U_LEFT,
 	U_LIMIT,
 	U_RESET,

@@ -31,9 +31,9 @@
  * is wrong, or a reset that means something else there, costs one refusal in a window.  It is
  * sent only if the limit exceeds what is in flight: what was answered was counted in the old
  * window, else the answer would have moved the reset.  The same is done at the first contact,
- * when nothing is known, and where nothing is in flight although the last answer left something
- * (a burst whose answers were all counted before they came).  An opener whose answer does not
- * come is replaced after two seconds.
+ * when nothing is known, and where nothing is in flight and an earlier, higher ceiling (`best`)
+ * that nothing has spoken against leaves room: the answers of a burst each count all of it as
+ * uncounted.  An opener whose answer does not come is replaced after two seconds.
  *
  * A, at the moment a request is sent, is `sent` - what is in flight: eight words count that by the
  * time of sending.  Callers count themselves into a word before they count `sent` up, and `sent` is
@@ -248,11 +248,11 @@ has_ceiling(const struct upstream_call *c, uint64_t limit)
 	return limit != UPSTREAM_SILENT && (limit != 0 || c->def.nrates == 0);
 }
 
-/* What of the ceiling is left; none: 0. */
+/* What of a ceiling is left; none: 0. */
 static uint64_t
-room(const word_t *e)
+room(const word_t *e, enum upstream_word ceiling)
 {
-	int64_t left = (int64_t)(word_load(&e[U_CEILING]) - word_load(&e[U_SENT]));
+	int64_t left = (int64_t)(word_load(&e[ceiling]) - word_load(&e[U_SENT]));
 
 	return left > 0 ? (uint64_t)left : 0;
 }
@@ -269,8 +269,8 @@ may_open(const struct upstream_call *c, uint64_t cost, uint64_t flight, uint64_t
 									  : BUDGET_OPENS;
 	}
 	*wait_ns = again - c->now_ns;
-	return limit != 0 && flight == 0 && word_load(&c->e[U_LEFT]) >= cost ? BUDGET_OPENS
-									     : BUDGET_SPENT;
+	return limit != 0 && flight == 0 && room(c->e, U_BEST) >= cost ? BUDGET_OPENS
+								       : BUDGET_SPENT;
 }
 
 /* What may be done, as things stand. */
@@ -281,7 +281,7 @@ consider(const struct upstream_call *c, uint64_t cost, uint64_t flight, uint64_t
 
 	if (cost == 0 || !has_ceiling(c, limit))
 		return BUDGET_FITS;
-	left = room(c->e);
+	left = room(c->e, U_CEILING);
 	if (left < cost || limit == 0)
 		return may_open(c, cost, flight, limit, wait_ns);
 	if (flight != 0 && flight + cost > left / 4 &&
@@ -478,21 +478,42 @@ learn_pause(
 	return c->now_ns + for_ns;
 }
 
-/* The new ceiling.  True: it is from the newest answer. */
+/* Not below `to`, counted as units are. */
+static void
+rise(word_t *w, uint64_t to)
+{
+	for (unsigned tries = 0; tries < TRIES; tries++) {
+		uint64_t old = word_load(w);
+
+		if ((int64_t)(to - old) <= 0 || word_cas(w, old, to))
+			return;
+	}
+}
+
+/*
+ * The new ceiling.  True: it is from the newest answer.  `seen` goes first: a process killed in
+ * between leaves an older ceiling that looks newer, and the next answer mends it.
+ */
 static bool
-learn_ceiling(struct upstream_call *c, const ration_attempt_t *a, uint64_t left, bool first)
+learn_ceiling(
+    struct upstream_call *c, const ration_attempt_t *a, uint64_t left, bool first, bool refused)
 {
 	uint64_t ceiling = a->sent + a->cost + left;
 
 	for (unsigned tries = 0; tries < TRIES; tries++) {
 		uint64_t seen = word_load(&c->e[U_SEEN]), old = word_load(&c->e[U_CEILING]);
-		uint64_t sent = word_load(&c->e[U_SENT]);
+		uint64_t best = word_load(&c->e[U_BEST]), sent = word_load(&c->e[U_SENT]);
 		bool newer = first || (int64_t)(A_NUMBER(a) - seen) >= 0;
+		bool others = !first && (newer || refused) && (int64_t)(best - (sent + left)) > 0;
 
 		if (newer && seen != sent && !word_cas(&c->e[U_SEEN], seen, sent))
 			continue;
-		if (newer && !first && (int64_t)(old - (sent + left)) > 0)
+		if (others)
 			set_time(&c->e[U_OTHERS], c->now_ns + OTHERS_NS, true, c->now_ns);
+		if (first || others || refused)
+			put(&c->e[U_BEST], ceiling);
+		else
+			rise(&c->e[U_BEST], ceiling);
 		if (newer || left < word_load(&c->e[U_LEFT]))
 			put(&c->e[U_LEFT], left);
 		if (!newer && (int64_t)(ceiling - old) >= 0)
@@ -517,7 +538,7 @@ learn_silence(struct upstream_call *c, const ration_attempt_t *a, int status)
 		return;
 	/* It said one before: that is taken to stand. */
 	set_time(&c->e[U_AGAIN], c->now_ns + OTHERS_NS, false, c->now_ns);
-	(void)learn_ceiling(c, a, limit > a->cost ? limit - a->cost : 0, false);
+	(void)learn_ceiling(c, a, limit > a->cost ? limit - a->cost : 0, false, false);
 }
 
 void
@@ -538,6 +559,9 @@ budget_learn(struct upstream_call *c, const ration_attempt_t *a, int status, con
 		if (l->retry_after_s >= 0 || reset == 0)
 			again = until;
 	}
+	/* It is over by our clock, and nothing came back: theirs is another. */
+	if (l->remaining == 0 && again <= c->now_ns)
+		again = c->now_ns + SECOND_NS;
 	if (status == 0 || (!l->has_remaining && !refused)) {
 		learn_silence(c, a, status);
 		return;
@@ -553,7 +577,7 @@ budget_learn(struct upstream_call *c, const ration_attempt_t *a, int status, con
 		limit = left + a->cost != 0 ? left + a->cost : 1;
 	else if (first)
 		limit = 0;
-	if (learn_ceiling(c, a, left, first)) {
+	if (learn_ceiling(c, a, left, first, refused)) {
 		set_time(&c->e[U_RESET], reset, false, c->now_ns);
 		set_time(&c->e[U_AGAIN], again, false, c->now_ns);
 	} else {
@@ -584,7 +608,7 @@ budget_report(struct upstream_call *c, ration_attempt_t *a)
 	if (limit == 0 || limit == UPSTREAM_SILENT)
 		return;
 	a->limit = limit;
-	a->remaining = room(c->e);
+	a->remaining = room(c->e, U_CEILING);
 	if (reset != 0)
 		a->reset_at = unix_s(c, reset);
 }
