@@ -20,9 +20,9 @@ import { pathToFileURL } from 'node:url';
 const TIMER_MAX = 2 ** 31 - 1; // ms; a longer setTimeout fires at once, and a month is longer
 const TIMEOUT = 10_000; // ms that an answer may take
 
-/** Real time.  now(): Unix ms.  sleep(ms): not a moment less, which a timer by itself may be. */
+/** Real time.  now(): Unix ms, never set back.  sleep(ms): not a moment less, as a timer alone may. */
 export const realClock = {
-	now: () => Date.now(),
+	now: () => performance.timeOrigin + performance.now(),
 	async sleep(ms) {
 		const until = performance.now() + ms;
 		for (let left = ms; left > 0; left = until - performance.now())

@@ -58,7 +58,7 @@ export class Breaker {
 
 export class FluxiQ extends Client {
 	retries = 5;
-	breaker = new Breaker();
+	breaker = this.upstream ? null : new Breaker(); // what is shared has one, of all processes
 	#levels = new Map(); // endpoint -> {line, limit, remaining, reset, window, warned}
 
 	/* Each endpoint has a limit of its own, all slips share theirs. */
@@ -80,7 +80,7 @@ export class FluxiQ extends Client {
 		if (n === 0) // else its own pause was it
 			await level.line.wait(this.clock, false, (passed) =>
 				Math.max(passed + this.#gap(level), this.held(request, n)));
-		request.probe = await this.breaker.pass(this.clock);
+		request.probe = this.breaker ? await this.breaker.pass(this.clock) : false;
 	}
 
 	/* ms between two requests: none while there is plenty.  Our clock may be wrong by any amount, so
@@ -95,7 +95,7 @@ export class FluxiQ extends Client {
 	seen({ request, status, limit, remaining, reset, came }) {
 		const level = this.#level(request);
 
-		this.breaker.result(status !== 0 && status < 500, request.probe, came);
+		this.breaker?.result(status !== 0 && status < 500, request.probe, came);
 		if (limit === null || remaining === null || reset === null)
 			return;
 		if (remaining < limit * 0.1 && level.warned !== reset) {
