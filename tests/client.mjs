@@ -130,14 +130,15 @@ export function recorded(clock, fetch) {
 
 /**
  * A service that answers by a list, whose last entry stands for all that follow: a status, or
- * [status, headers, body]; 0: nothing comes.  On a clock of its own.
+ * [status, headers, body], or a function that says so; 0: nothing comes.  On a clock of its own.
  */
 export function scripted(System, ...list) {
 	const clock = ownClock();
 	let i = 0;
 	const fetch = recorded(clock, async () => {
 		const entry = list[Math.min(i++, list.length - 1)];
-		const [status, headers = {}, body = '{}'] = [typeof entry === 'function' ? entry(clock) : entry].flat();
+		const [status, headers = {}, body = '{}'] =
+			[typeof entry === 'function' ? await entry(clock) : entry].flat();
 		if (status === 0)
 			throw Object.assign(new TypeError('fetch failed'), { cause: { code: 'ECONNREFUSED' } });
 		return new Response(body, { status, headers });

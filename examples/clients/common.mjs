@@ -175,7 +175,7 @@ export const good = (answer) => answer.status >= 200 && answer.status < 300;
 export function summary(log, began, ended) {
 	const last = new Map(), denials = new Map();
 	const s = { requests: 0, answered: 0, sent: log.length, retries: 0, denied: 0, failed: 0,
-		most_denied: 0, waited_s: 0, took_s: (ended - began) / 1000, too_early: null };
+		most_denied: 0, waited_s: 0, took_s: Math.round(ended - began) / 1000, too_early: null };
 
 	for (const answer of log) {
 		const { id } = answer.request, before = last.get(id);
@@ -194,6 +194,7 @@ export function summary(log, began, ended) {
 		s.waited_s += (answer.wait ?? 0) / 1000;
 		last.set(id, answer);
 	}
+	s.waited_s = Math.round(s.waited_s * 1000) / 1000;
 	s.requests = last.size;
 	s.answered = [...last.values()].filter(good).length;
 	s.most_denied = Math.max(0, ...denials.values());
