@@ -43,6 +43,10 @@ struct daemon {
 	int64_t started_s;   /* Unix s */
 	uint64_t started_ns; /* CLOCK_BOOTTIME */
 	struct {
+		uint64_t at_ns; /* CLOCK_MONOTONIC, when it was looked at last */
+		int64_t left_ns;
+	} asking; /* processor time for those who ask and are no admins */
+	struct {
 		int64_t at; /* Unix s */
 		bool ok;
 		struct mistakes mistakes; /* of a refused one */

@@ -4,11 +4,60 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <time.h>
+
 #include "event.h"
 #include "log.h"
 #include "wish.h"
 
 #define DAY_S 86400
+#define SECOND_NS 1000000000
+#define ASKING_BURST_NS SECOND_NS
+#define ASKING_PART 20
+#define ELIGIBLE_AT_ONCE 20 /* requests in one answer: each looks into the history */
+
+/* ---- what asking may cost ---- */
+
+static uint64_t
+clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	(void)clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
+}
+
+/*
+ * To check a request compiles the policy, and the rules are looked up in the history.  So all who
+ * are no admins have a twentieth of a processor for it, and a second at once.
+ */
+static bool
+may_cost(struct call *c)
+{
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	int64_t left = c->d->asking.left_ns + (int64_t)((now - c->d->asking.at_ns) / ASKING_PART);
+
+	c->d->asking.at_ns = now;
+	c->d->asking.left_ns = left < ASKING_BURST_NS ? left : ASKING_BURST_NS;
+	if (left > 0 || peer_may_change(c->d, c->peer))
+		return true;
+	return call_fail(c, RPC_REFUSED, "too much is asked for just now: try again in %lld s",
+	    (long long)(-left * ASKING_PART / SECOND_NS + 1));
+}
+
+static bool
+at_cost(struct call *c, bool (*serve)(struct call *c))
+{
+	uint64_t began = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	bool ok;
+
+	if (!may_cost(c))
+		return false;
+	ok = serve(c);
+	if (!peer_may_change(c->d, c->peer))
+		c->d->asking.left_ns -= (int64_t)(clock_ns(CLOCK_THREAD_CPUTIME_ID) - began);
+	return ok;
+}
 
 /* ---- what is said of one ---- */
 
@@ -47,7 +96,7 @@ decided_json(const struct request *r)
 }
 
 static json_t *
-request_json(struct call *c, const struct request *r)
+request_json(struct call *c, const struct request *r, bool eligible)
 {
 	struct config_requests rules;
 	char key[KEY_TEXT];
@@ -62,7 +111,9 @@ request_json(struct call *c, const struct request *r)
 	    json_any(r->reason), "volume", json_any(r->volume), "plan", json_any(r->plan), "due",
 	    (json_int_t)r->due, "left_s", (json_int_t)(r->due - keeper_now(&c->d->keeper)), "state",
 	    json_any(r->state), "decided", decided_json(r));
-	if (strcmp(r->state, REQUEST_OPEN) == 0) {
+	if (!eligible)
+		(void)json_object_set_new(j, "eligible", json_null());
+	else if (strcmp(r->state, REQUEST_OPEN) == 0) {
 		config_requests(c->d->live.config, r->plan, &rules);
 		(void)json_object_set_new(j, "eligible", eligible_json(c->d, r, &rules));
 	} else
@@ -197,8 +248,8 @@ take_request(struct call *c, struct wish *w, struct request *r)
 	return true;
 }
 
-bool
-request_ask(struct call *c)
+static bool
+serve_ask(struct call *c)
 {
 	struct config_requests rules;
 	struct request r = { .state = REQUEST_OPEN };
@@ -222,7 +273,7 @@ request_ask(struct call *c)
 		}
 		request_told(c->d, &e);
 	}
-	c->result = request_json(c, &r);
+	c->result = request_json(c, &r, true);
 	(void)json_object_set_new(
 	    c->result, "answer_days", json_integer((json_int_t)rules.answer_days));
 	(void)json_object_set_new(c->result, "timezone", json_any(rules.calendar.timezone));
@@ -231,29 +282,59 @@ request_ask(struct call *c)
 	return true;
 }
 
+bool
+request_ask(struct call *c)
+{
+	return at_cost(c, serve_ask);
+}
+
 /* ---- requests ---- */
 
-bool
-request_list(struct call *c)
+/* One of them, by its number. */
+static bool
+list_one(struct call *c, int64_t id, json_t *out)
+{
+	struct request r;
+	char err[256];
+	int n = store_request(c->d->store, id, &r, err, sizeof(err));
+
+	if (n < 0)
+		return call_fail(c, RPC_INTERNAL, "requests: %s", err);
+	if (n == 0)
+		return call_fail(c, RPC_NOT_FOUND, "there is no request %lld", (long long)id);
+	return json_array_append_new(out, request_json(c, &r, true)) == 0;
+}
+
+static bool
+serve_list(struct call *c)
 {
 	struct request *list = NULL;
 	json_t *out = json_array();
-	int64_t n = 100;
+	int64_t n = 100, id = 0;
 	bool all = false;
 	char err[256];
 	size_t count;
 
 	c->result = json_pack("{s:o}", "requests", out);
-	if (!call_bool(c, "all", &all) || !call_int(c, "limit_n", 1, 1000, &n))
+	if (!call_bool(c, "all", &all) || !call_int(c, "limit_n", 1, 1000, &n) ||
+	    !call_int(c, "request", 1, INT64_MAX, &id))
 		return false;
+	if (id != 0)
+		return list_one(c, id, out);
 	if (store_requests(c->d->store, all, n, &list, &count, err, sizeof(err)) != 0) {
 		free(list);
 		return call_fail(c, RPC_INTERNAL, "requests: %s", err);
 	}
 	for (size_t i = 0; i < count; i++)
-		(void)json_array_append_new(out, request_json(c, &list[i]));
+		(void)json_array_append_new(out, request_json(c, &list[i], i < ELIGIBLE_AT_ONCE));
 	free(list);
 	return true;
+}
+
+bool
+request_list(struct call *c)
+{
+	return at_cost(c, serve_list);
 }
 
 /* ---- approve, decline ---- */
@@ -276,7 +357,7 @@ must_be_open(struct call *c, const struct request *r)
 		return true;
 	time_text(r->decided_at, when, sizeof(when));
 	json_decref(c->data);
-	c->data = request_json(c, r);
+	c->data = request_json(c, r, false);
 	return call_fail(c, RPC_CONFLICT, "request %lld was %s by %s at %s%s%s", (long long)r->id,
 	    r->state, r->decided_by, when, r->why[0] != '\0' ? ": " : "", r->why);
 }

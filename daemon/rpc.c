@@ -46,7 +46,7 @@ static const struct method methods[] = {
 	{ "reload", true, " reason dry_run ", change_reload },
 	{ "undo", true, " entry reason dry_run ", change_undo },
 	{ "request", false, " limit key to reason volume dry_run ", request_ask },
-	{ "requests", false, " all limit_n ", request_list },
+	{ "requests", false, " all limit_n request ", request_list },
 	{ "approve", true, " request for_s until" COMMON, request_approve },
 	/* Whoever asked may withdraw: it looks itself who may. */
 	{ "decline", false, " request reason dry_run ", request_decline },

@@ -461,7 +461,7 @@ test_bounds(void **state)
 	struct server *s = *state;
 	char params[256];
 
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < 20; i++) { /* key k3 is request 4 */
 		(void)snprintf(params, sizeof(params),
 		    "{'limit':'api','key':'k%d','to':'80/24h','reason':'r','volume':'v'}", i);
 		json_decref(ok(s, "request", params));
@@ -524,6 +524,63 @@ test_ordinary_user(void **state)
 	RUN(1, s, "approve", "1");
 	said("request 1 was withdrawn by nobody at ");
 	assert_int_equal(admitted(s, "api", "k", 100), 50);
+}
+
+/* Asks as fast as it can, as somebody who is no admin, until that is refused. */
+static _Noreturn void
+ask_without_end(const struct server *s)
+{
+	static const char params[] =
+	    "{'limit':'api','key':'k','to':'80/24h','reason':'r','volume':'v','dry_run':true}";
+	const char *said = NULL;
+	json_t *j;
+	int fd;
+
+	if (setgroups(0, NULL) != 0 || setgid(NOBODY_ID) != 0 || setuid(NOBODY_ID) != 0)
+		_exit(98);
+	fd = dial(s);
+	for (int i = 0; said == NULL && i < 5000; i++) {
+		j = json_object_get(call_fd(fd, "request", params), "error");
+		said = json_string_value(json_object_get(j, "message"));
+	}
+	_exit(
+	    said != NULL && strncmp(said, "too much is asked for just now: try again in ", 45) == 0
+		? 0
+		: 1);
+}
+
+/* To check a request takes a compilation of the policy: nobody may have that without end. */
+static void
+test_cost(void **state)
+{
+	struct server *s = *state;
+	char path[256];
+	pid_t pid;
+	int status;
+	FILE *f;
+
+	if (geteuid() != 0)
+		skip();
+	path_in(s, "conf.d", path, sizeof(path));
+	assert_int_equal(mkdir(path, 0755), 0);
+	path_in(s, "conf.d/keys.yaml", path, sizeof(path));
+	f = fopen(path, "w");
+	assert_non_null(f);
+	(void)fputs("assign:\n", f);
+	for (int i = 0; i < 30000; i++)
+		(void)fprintf(f, "  \"customer:%d\": business\n", i);
+	assert_int_equal(fclose(f), 0);
+	RUN(0, s, "reload");
+	assert_int_equal(chmod(s->dir, 0711), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		ask_without_end(s);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	/* Admins go on. */
+	(void)ask(s, "api", "k", "80/24h");
+	RUN(0, s, "requests");
 }
 
 /* ---- deciding while traffic runs ---- */
@@ -766,6 +823,7 @@ main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_kinds, begin, end),
 		cmocka_unit_test_setup_teardown(test_bounds, begin, end),
 		cmocka_unit_test_setup_teardown(test_ordinary_user, begin, end),
+		cmocka_unit_test_setup_teardown(test_cost, begin, end),
 		cmocka_unit_test_setup_teardown(test_traffic, begin, end),
 		cmocka_unit_test_setup_teardown(test_changed_meanwhile, begin, end),
 		cmocka_unit_test_setup_teardown(test_reopened_twice, begin, end),

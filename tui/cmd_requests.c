@@ -171,17 +171,19 @@ int
 cmd_requests(struct ctx *c, const struct args *a)
 {
 	const char *count = a->opt[OPT_COUNT] ? a->opt[OPT_COUNT] : "100";
-	json_t *result, *list, *r;
-	int64_t n;
+	json_t *params, *result, *list, *r;
+	int64_t n, number = 0;
 	size_t i;
 	int code;
 
-	if (count_argument("requests", "--count", count, &n))
+	if (count_argument("requests", "--count", count, &n) ||
+	    (a->npos > 0 && count_argument("requests", "N", a->pos[0], &number)))
 		return EXIT_USAGE;
-	code = rpc(c, "requests", "requests",
-	    json_pack("{s:b, s:I}", "all", a->opt[OPT_ALL] != NULL, "limit_n",
-		(json_int_t)(n > 1000 ? 1000 : n)),
-	    &result);
+	params = json_pack("{s:b, s:I}", "all", a->opt[OPT_ALL] != NULL, "limit_n",
+	    (json_int_t)(n > 1000 ? 1000 : n));
+	if (number > 0)
+		json_object_set_new(params, "request", json_integer(number));
+	code = rpc(c, "requests", "requests", params, &result);
 	if (code)
 		return code;
 	list = json_object_get(result, "requests");

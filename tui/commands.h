@@ -137,7 +137,7 @@ enum option_id {
 	    "ask for more than the limit allows", \
 	    "ration request api --key key:sk_42 --to 600/min --reason 'new shop' --volume " \
 	    "20k/day") \
-	X(requests, "", O(ALL) | O(COUNT), 0, 0, "raises that were asked for, and until when", \
+	X(requests, "[N]", O(ALL) | O(COUNT), 0, 1, "raises that were asked for, and until when", \
 	    "ration requests --all") \
 	X(approve, "N", O(FOR) | O(UNTIL) | O_CHANGE, 1, 1, "grant what request N asks for", \
 	    "ration approve 3 --for 30d") \
