@@ -80,6 +80,11 @@ int store_request_same(struct store *s, const char *limit, const unsigned char *
 
 /* ---- requests.c ---- */
 
+/* "request 3 (api key k1)" */
+void request_target(const struct request *r, char out[TARGET_TEXT]);
+/* As `requests` shows it; eligible: with what the records say of who asks.  New. */
+json_t *request_json(struct call *c, const struct request *r, bool eligible);
+
 /*
  * The event of its state: asked for (again), approved, declined.  In the transaction that makes it
  * so; then request_told(), with id 0 if it was rolled back.

@@ -90,7 +90,7 @@ void json_put_key(json_t *j, const struct policy_ref *p, const struct route_clai
 /* State of one limit, as in `limits`. */
 json_t *json_limit(const struct daemon *d, const struct policy_ref *p, uint32_t id);
 
-/* Methods: show.c, show_routes.c, change.c, act.c, undo.c, requests.c */
+/* Methods: show.c, show_routes.c, change.c, act.c, undo.c, requests.c, decide.c */
 bool show_status(struct call *c);
 bool show_limits(struct call *c);
 bool show_plans(struct call *c);
