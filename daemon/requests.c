@@ -6,7 +6,6 @@
 #include <time.h>
 
 #include "event.h"
-#include "log.h"
 #include "wish.h"
 
 #define DAY_S 86400

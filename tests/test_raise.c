@@ -241,6 +241,27 @@ api_generation(const struct server *s)
 	return n;
 }
 
+/* Types of the events about key k, the newest first. */
+static void
+assert_told(const struct server *s, const char *want)
+{
+	json_t *all = ok(s, "events", "{'key':'k'}"), *e;
+	char types[512] = "";
+	size_t i;
+
+	json_array_foreach(json_object_get(all, "events"), i, e)
+	{
+		const char *type = json_string_value(json_object_get(e, "type"));
+
+		assert_non_null(type);
+		if (strcmp(type, "threshold") != 0)
+			(void)snprintf(
+			    types + strlen(types), sizeof(types) - strlen(types), "%s ", type);
+	}
+	assert_string_equal(types, want);
+	json_decref(all);
+}
+
 /* ---- asking ---- */
 
 /* Two business days in Madrid, by the clock on the wall. */
@@ -595,6 +616,9 @@ test_traffic(void **state)
 
 	traffic_settle(t, 50);
 	first = ask(s, "api", "k", "80/24h");
+	RUN(0, s, "approve", text_of(first), "--dry-run");
+	RUN(0, s, "decline", text_of(first), "--reason", "no", "--dry-run");
+	assert_state(s, first, "open");
 	traffic_settle(t, 50);
 	traffic_changing(t);
 	RUN(0, s, "approve", text_of(first), "--for", "2h", "--reason", "for the weekend");
@@ -651,6 +675,9 @@ test_traffic(void **state)
 	RUN(0, s, "approve", text_of(second));
 	traffic_changed(t, 120);
 	traffic_settle(t, 120);
+	/* Each was told of: asked, granted, open again, granted again; asked, refused, and so on.
+	 */
+	assert_told(s, "approved request declined request approved request approved request ");
 	/* Nothing that was used is lost on the way. */
 	assert_int_equal(used(s, "api", "k"), 120);
 	traffic_stop(t);
