@@ -43,6 +43,9 @@ figure() { jq -r "$1" <<<"$figures"; }
 shared=(--ration fluxiq --dir "$local")
 
 if [[ $part == limit ]]; then
+	node --expose-gc "$(dirname "$0")/binding.mjs" "$RATION_NODE" "$local" && fine 'the binding by itself' ||
+		wrong 'the binding by itself: see above'
+
 	start_rationd "$server" "$top/upstream.yaml"
 	daemon=$started
 	RATION_DIR=$server

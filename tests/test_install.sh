@@ -60,6 +60,15 @@ readelf -d "$tmp/shared" | grep -q 'NEEDED.*\[libration.so.0\]' || die 'api-serv
 "${cc[@]}" "${service[@]}" -o "$tmp/static" "${cflags[@]}" "$libdir/libration.a" "${others[@]}"
 "$tmp/static" --help >/dev/null
 
+for dir in /usr/include/node /usr/include/nodejs/src; do
+	[[ -e $dir/node_api.h ]] || continue
+	"${cc[@]}" -Wall -Wextra -Werror -Wno-unused-parameter -shared -fPIC "$source/examples/clients/ration.c" \
+		-o "$tmp/ration.node" -isystem "$dir" "${cflags[@]}" "${libs[@]}"
+	LD_LIBRARY_PATH=$libdir node -e 'if (!require(process.argv[1]).begin) process.exit(1)' "$tmp/ration.node" ||
+		die 'ration.node, built as its first lines say, cannot be loaded'
+	break
+done
+
 cat >"$tmp/user.cc" <<'END'
 #include <ration.h>
 #include <cstdio>
@@ -85,7 +94,7 @@ LD_LIBRARY_PATH=$libdir "$tmp/user"
 
 # What README and manual show compiles as it stands, and says what is missing without rationd.
 sed -n '/^```c$/,/^```$/p' "$source/README.md" | sed '1d;$d' >"$tmp/readme.c"
-sed -n '/^\.Bd/,/^\.Ed/p' "$source/lib/ration.3" | sed '1d;/^\.Ed/,$d;s/\\e/\\/g' >"$tmp/manual.c"
+sed -n '/^\.Sh EXAMPLES/,$p' "$source/lib/ration.3" | sed -n '/^\.Bd/,/^\.Ed/p' | sed '1d;/^\.Ed/,$d;s/\\e/\\/g' >"$tmp/manual.c"
 for program in readme manual; do
 	grep -q 'ration_acquire(' "$tmp/$program.c" || die "the example of the $program was not found"
 	"${cc[@]}" -Wall -Wextra -Werror "$tmp/$program.c" -o "$tmp/$program" "${cflags[@]}" "${libs[@]}"

@@ -1,20 +1,23 @@
 /*
  * ration.c - the client's side of Ration for Node: ration_upstream_*() in process.
  *
- *	open(instance, dir) -> r              null: as ration_open() looks for it
+ *	open(instance, dir) -> r
+ *		null: as ration_open() looks for it
  *	upstream(r, name) -> u
- *	attempt() -> a                        one request, over all of its tries
- *	begin(u, a, cost) -> {admitted, wait, reason, ...}       may it be sent now?
- *	end(u, a, status, [[name, value], ...]) -> {retry, wait, remaining, ...}  what came; 0:
- *nothing
+ *	attempt() -> a
+ *		one request, over all of its tries
+ *	begin(u, a, cost) -> {admitted, wait, reason, ...}
+ *		may it be sent now?
+ *	end(u, a, status, headers) -> {retry, wait, remaining, ...}
+ *		what came; status 0: nothing; headers: [[name, value], ...]
  *
  * What ration.h promises holds here: no call blocks, so none needs a thread.  A wrong argument or a
  * failure is an Error whose `code` is the number in ration.h.  An object keeps what it is made of:
  * an upstream its instance, until the collector has both.
  *
  * Only <ration.h> and Node-API are used, so one build serves every Node from 18 on:
- *	cc -shared -fPIC ration.c -o ration.node -I/usr/include/node $(pkg-config --cflags --libs
- *ration)
+ *	cc -shared -fPIC ration.c -o ration.node -I/usr/include/node \
+ *	    $(pkg-config --cflags --libs ration)
  *
  * Copyright (c) 2026 The Ration authors.  ISC licence, see LICENSE.
  */
