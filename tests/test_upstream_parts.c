@@ -1,0 +1,601 @@
+/*
+ * test_upstream_parts.c - the parts of the client's side one by one: pauses, dates, headers in
+ * every dialect, the circuit breaker, low water; and what others may have scribbled.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "upstream.h"
+#include "upstreams.h"
+
+static uint64_t seed;
+
+/* ---- pauses and dates ---- */
+
+static void
+test_backoff(void **state)
+{
+	uint64_t random = seed, sum = 0, low = UINT64_MAX, high = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 2000; i++) {
+		uint64_t w = ration_backoff_ms(1000, 60000, 3, &random);
+
+		assert_true(w <= 4000);
+		sum += w;
+		low = w < low ? w : low;
+		high = w > high ? w : high;
+	}
+	/* Uniform: the mean of 2,000 lies within 100 of the middle but once in 10^4 runs. */
+	assert_in_range(sum / 2000, 1890, 2110);
+	assert_true(low < 100 && high > 3900);
+	for (unsigned n = 0; n < 100; n++)
+		assert_true(ration_backoff_ms(1000, 60000, n, &random) <= 60000);
+	assert_true(ration_backoff_ms(0, 60000, 5, &random) == 0);
+	(void)ration_backoff_ms(UINT64_MAX, UINT64_MAX, UINT32_MAX, &random);
+	(void)ration_backoff_ms(1, UINT64_MAX, UINT32_MAX, NULL);
+}
+
+#define NOW INT64_C(784111777) /* Sun, 06 Nov 1994 08:49:37 GMT */
+
+static void
+test_retry_after(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t from, want;
+	} all[] = {
+		{ "0", NOW, 0 },
+		{ "120", NOW, 120 },
+		{ " 120\t", NOW, 120 },
+		{ "Sun, 06 Nov 1994 08:49:37 GMT", NOW - 45, 45 },
+		{ "Sunday, 06-Nov-94 08:49:37 GMT", NOW - 45, 45 },
+		{ "Sun Nov  6 08:49:37 1994", NOW - 45, 45 },
+		{ "Wed Nov 16 08:49:37 1994", NOW, 864000 },
+		{ "Sun, 06 Nov 1994 08:49:37 GMT", NOW + 1, 0 }, /* past */
+		{ "Thu, 29 Feb 2024 00:00:00 GMT", 1709164800 - 1, 1 },
+		{ "Tuesday, 01-Jan-30 00:00:00 GMT", 1893456000 - 7, 7 },
+		/* Over 50 years ahead is of the century before. */
+		{ "Sunday, 06-Nov-94 08:49:37 GMT", 1767225600, 0 },
+		{ "Thu, 29 Feb 2023 00:00:00 GMT", NOW, -1 },
+		{ "Sun, 06 Nov 1994 24:49:37 GMT", NOW, -1 },
+		{ "Sun, 06 Nov 1994 08:49:37 UTC", NOW, -1 },
+		{ "Sun, 06 Nov 1994 08:49:37 GMT x", NOW, -1 },
+		{ "Son, 06 Nov 1994 08:49:37 GMT", NOW, -1 },
+		{ "-5", NOW, -1 },
+		{ "1.5", NOW, -1 },
+		{ "12 s", NOW, -1 },
+		{ "", NOW, -1 },
+		{ " ", NOW, -1 },
+		{ "soon", NOW, -1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		int64_t got = ration_retry_after(all[i].text, strlen(all[i].text), all[i].from);
+
+		if (got != all[i].want)
+			fail_msg("\"%s\" from %" PRId64 ": %" PRId64 ", expected %" PRId64,
+			    all[i].text, all[i].from, got, all[i].want);
+	}
+	assert_true(ration_retry_after("99999999999999999999999", 23, NOW) > 1000000000);
+	assert_int_equal(ration_retry_after(NULL, 0, NOW), -1);
+	assert_int_equal(ration_retry_after("12", 1, NOW), 1); /* len, not NUL */
+	assert_true(ration_retry_after("Sun, 06 Nov 1994 08:49:37 GMT", 29, INT64_MIN) > 0);
+	for (int64_t t = 0; t < 4102444800; t += 86399 * 13) {
+		char text[40];
+
+		http_date_text(t, text);
+		assert_int_equal(http_date(text, strlen(text), 0), t);
+	}
+}
+
+/* ---- headers ---- */
+
+static struct learnt
+learn(const char *const *pairs, size_t n)
+{
+	ration_attr_t h[8];
+	struct learnt l;
+
+	for (size_t i = 0; i < n; i++)
+		h[i] = (ration_attr_t) { sizeof(h[i]), pairs[2 * i], pairs[2 * i + 1],
+			strlen(pairs[2 * i + 1]) };
+	learn_headers(h, n, 1767225600, &l);
+	return l;
+}
+#define LEARN(...) \
+	learn((const char *const[]) { __VA_ARGS__ }, \
+	    sizeof((const char *const[]) { __VA_ARGS__ }) / sizeof(char *) / 2)
+
+static void
+expect(struct learnt l, uint64_t limit, uint64_t remaining, uint8_t kind, uint64_t reset_ms)
+{
+	assert_true(l.has_limit && l.has_remaining);
+	assert_int_equal(l.limit, limit);
+	assert_int_equal(l.remaining, remaining);
+	assert_int_equal(l.reset_kind, kind);
+	assert_int_equal(l.reset_ms, reset_ms);
+	assert_int_equal(l.malformed, 0);
+}
+
+static void
+test_dialects(void **state)
+{
+	struct learnt l;
+
+	(void)state;
+	/* The five systems. */
+	expect(LEARN("X-RateLimit-Limit", "300", "X-RateLimit-Remaining", "12", "X-RateLimit-Reset",
+		   "1778649660"),
+	    300, 12, RESET_UNIX, UINT64_C(1778649660000));
+	expect(LEARN("x-ratelimit-limit", " 300 ", "X-RATELIMIT-REMAINING", "0",
+		   "X-RateLimit-Reset", "45"),
+	    300, 0, RESET_DELTA, 45000);
+	expect(LEARN("X-RateLimit-Limit", "300", "X-RateLimit-Remaining", "1", "X-RateLimit-Reset",
+		   "1778649660123"),
+	    300, 1, RESET_UNIX, UINT64_C(1778649660123));
+	l = LEARN("X-RateLimit-Limit", "600", "X-RateLimit-Remaining", "1", "X-RateLimit-Reset",
+	    "1778649660", "X-RateLimit-Window", "60", "Retry-After", "15");
+	assert_int_equal(l.window_s, 60);
+	assert_int_equal(l.retry_after_s, 15);
+	/* The IETF's: first, in between, now. */
+	expect(LEARN("RateLimit-Limit", "10, 10;w=1, 1000;w=3600", "RateLimit-Remaining", "9",
+		   "RateLimit-Reset", "1"),
+	    10, 9, RESET_DELTA, 1000);
+	expect(LEARN("RateLimit", "limit=100, remaining=50, reset=5"), 100, 50, RESET_DELTA, 5000);
+	expect(LEARN("RateLimit-Policy", "\"burst\";q=100;w=60,\"daily\";q=1000;w=86400",
+		   "RateLimit", "\"burst\";r=70;t=30, \"daily\";r=12;t=500"),
+	    1000, 12, RESET_DELTA, 500000);
+	/* As this library writes it. */
+	expect(LEARN("RateLimit-Policy", "\"api\";q=300;w=60", "RateLimit", "\"api\";r=299;t=60"),
+	    300, 299, RESET_DELTA, 60000);
+	/* One header a policy. */
+	expect(LEARN("RateLimit", "\"a\";r=5;t=1", "RateLimit",
+		   "\"b\";r=4;t=9;pk=:dGVzdA==:", "RateLimit-Policy",
+		   "\"a\";q=10;w=1;qu=\"requests\"", "ratelimit-policy", "\"b\";q=20"),
+	    20, 4, RESET_DELTA, 9000);
+	/* Both families: the tighter. */
+	expect(LEARN("X-RateLimit-Limit", "300", "X-RateLimit-Remaining", "100", "RateLimit",
+		   "\"a\";r=3;t=7", "RateLimit-Policy", "\"a\";q=30"),
+	    30, 3, RESET_DELTA, 7000);
+	l = LEARN("Retry-After", "Thu, 01 Jan 2026 00:01:00 GMT", "Date",
+	    "Thu, 01 Jan 2026 00:00:18 GMT");
+	assert_int_equal(l.retry_after_s, 42); /* by their clock */
+	l = LEARN("Date", "Thu, 01 Jan 2026 00:00:18 GMT", "Age", "30");
+	assert_int_equal(l.date_s, -1); /* a cache's */
+}
+
+static void
+test_malformed(void **state)
+{
+	static const char *const wrong[][2] = {
+		{ "X-RateLimit-Limit", "many" },
+		{ "X-RateLimit-Limit", "" },
+		{ "X-RateLimit-Remaining", "-1" },
+		{ "X-RateLimit-Remaining", "5 units" },
+		{ "X-RateLimit-Remaining", "99999999999999999999" },
+		{ "X-RateLimit-Reset", "Thu, 01 Jan 2026 00:01:00 GMT" },
+		{ "X-RateLimit-Reset", "99999999" }, /* neither a date nor a wait */
+		{ "RateLimit", "\"a\";r=5;t=" },
+		{ "RateLimit", "\"a;r=5;t=1" },
+		{ "RateLimit", "\"a\";r=5;t=1,," },
+		{ "RateLimit", "\"a\";r=x" },
+		{ "RateLimit", "\"a\";r" },
+		{ "RateLimit", "limit=-5" },
+		{ "RateLimit", "" },
+		{ "RateLimit-Policy", "\"a\";q=\"5\"" },
+		{ "RateLimit-Policy", "\"a\\" },
+		{ "Retry-After", "-12" },
+		{ "Retry-After", "later" },
+		{ "Date", "yesterday" },
+		{ "Age", "old" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct learnt l = learn(wrong[i], 1);
+
+		if (l.malformed != 1 || l.has_limit || l.has_remaining ||
+		    l.reset_kind != RESET_NONE || l.retry_after_s != -1 || l.date_s != -1)
+			fail_msg("%s: \"%s\" was understood", wrong[i][0], wrong[i][1]);
+	}
+	/* Half of a list that is wrong in its end says nothing. */
+	assert_false(LEARN("RateLimit", "\"a\";r=5;t=1, \"b\";r=;t=1").has_remaining);
+	/* Others are none of ours. */
+	assert_int_equal(LEARN("X-Other", "x", "Content-Type", "text/plain").malformed, 0);
+}
+
+/* ---- an instance ---- */
+
+static void
+advance(struct fixture *f, uint64_t ms)
+{
+	atomic_fetch_add(&f->now, ms * MS_NS);
+}
+
+static ration_attempt_t
+fresh(void)
+{
+	return (ration_attempt_t) { .size = sizeof(ration_attempt_t) };
+}
+
+static void
+begin(struct fixture *f, ration_upstream_t *u, ration_attempt_t *a)
+{
+	int v = ration_upstream_begin(f->r, u, 1, a);
+
+	if (v != RATION_ADMITTED)
+		fail_msg("not admitted: %d, reason %u, wait %" PRIu64, v, a->reason, a->wait_ms);
+}
+
+static void
+end(struct fixture *f, ration_upstream_t *u, ration_attempt_t *a, int status)
+{
+	assert_int_equal(ration_upstream_end(f->r, u, a, status, NULL, 0), 0);
+}
+
+static void
+denied(struct fixture *f, ration_upstream_t *u, uint32_t reason)
+{
+	ration_attempt_t a = fresh();
+
+	assert_int_equal(ration_upstream_begin(f->r, u, 1, &a), RATION_DENIED);
+	assert_int_equal(a.reason, reason);
+	assert_true(a.wait_ms > 0);
+}
+
+static word_t *
+entry_of(struct fixture *f, const ration_upstream_t *u)
+{
+	return side_upstream(f->seg.side, u->place);
+}
+
+#define BREAKER \
+	"upstreams: {x: {limit: 1000/s, on: [5xx, network], tries: 2, first: 1s, jitter: none, " \
+	"breaker: {failures: 3, open: 30s}}}\n"
+
+static void
+open_x(struct fixture *f, const char *policy, ration_upstream_t *u)
+{
+	fixture_open(f, policy, 0);
+	assert_int_equal(ration_upstream(f->r, "x", u), 0);
+}
+
+static void
+test_breaker(void **state)
+{
+	ration_attempt_t a = fresh(), late = fresh(), b = fresh();
+	ration_upstream_t u;
+	struct fixture f;
+
+	(void)state;
+	open_x(&f, BREAKER, &u);
+	begin(&f, &u, &late);
+	for (unsigned i = 0; i < 2; i++) {
+		a = fresh();
+		begin(&f, &u, &a);
+		end(&f, &u, &a, i == 0 ? 500 : 0);
+		assert_int_equal(a.breaker, RATION_CLOSED);
+	}
+	/* A success in between starts anew; 429 is neither. */
+	begin(&f, &u, &a);
+	end(&f, &u, &a, 200);
+	for (unsigned i = 0; i < 3; i++) {
+		a = fresh();
+		begin(&f, &u, &a);
+		end(&f, &u, &a, 503);
+	}
+	assert_int_equal(a.breaker, RATION_OPEN);
+	denied(&f, &u, RATION_U_OPEN);
+	/* What was sent before cannot close it, nor does its failure count. */
+	end(&f, &u, &late, 200);
+	assert_int_equal(late.breaker, RATION_OPEN);
+	advance(&f, 29000);
+	denied(&f, &u, RATION_U_OPEN);
+	advance(&f, 1100);
+	a = fresh();
+	begin(&f, &u, &a);
+	assert_int_equal(a.breaker, RATION_HALF_OPEN);
+	denied(&f, &u, RATION_U_PROBED);
+	end(&f, &u, &a, 500);
+	assert_int_equal(a.breaker, RATION_OPEN);
+	denied(&f, &u, RATION_U_OPEN);
+	advance(&f, 30100);
+	a = fresh();
+	begin(&f, &u, &a);
+	end(&f, &u, &a, 404);
+	assert_int_equal(a.breaker, RATION_CLOSED);
+	begin(&f, &u, &b);
+	end(&f, &u, &b, 200);
+	assert_int_equal(atomic_load(&entry_of(&f, &u)[U_COUNT + UC_probes]), 2);
+	assert_int_equal(atomic_load(&entry_of(&f, &u)[U_COUNT + UC_opened]), 2);
+	fixture_close(&f);
+}
+
+/* A late result meets a breaker that has been open and closed again since. */
+static void
+test_breaker_late(void **state)
+{
+	ration_attempt_t late[3], a;
+	ration_upstream_t u;
+	struct fixture f;
+
+	(void)state;
+	open_x(&f, BREAKER, &u);
+	for (unsigned i = 0; i < 3; i++) {
+		late[i] = fresh();
+		begin(&f, &u, &late[i]);
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		a = fresh();
+		begin(&f, &u, &a);
+		end(&f, &u, &a, 500);
+	}
+	advance(&f, 30100);
+	a = fresh();
+	begin(&f, &u, &a);
+	end(&f, &u, &a, 200);
+	for (unsigned i = 0; i < 3; i++)
+		end(&f, &u, &late[i], 500);
+	assert_int_equal(late[2].breaker, RATION_CLOSED);
+	fixture_close(&f);
+}
+
+/* A probe that hangs is replaced, and its result then counts for nothing. */
+static void
+test_breaker_hangs(void **state)
+{
+	ration_attempt_t a, hung = fresh();
+	ration_upstream_t u;
+	struct fixture f;
+
+	(void)state;
+	open_x(&f, BREAKER, &u);
+	for (unsigned i = 0; i < 3; i++) {
+		a = fresh();
+		begin(&f, &u, &a);
+		end(&f, &u, &a, 0);
+	}
+	advance(&f, 30100);
+	begin(&f, &u, &hung);
+	advance(&f, 29900);
+	denied(&f, &u, RATION_U_PROBED);
+	advance(&f, 200);
+	a = fresh();
+	begin(&f, &u, &a);
+	end(&f, &u, &hung, 200);
+	assert_int_equal(hung.breaker, RATION_HALF_OPEN);
+	denied(&f, &u, RATION_U_PROBED);
+	end(&f, &u, &a, 200);
+	assert_int_equal(a.breaker, RATION_CLOSED);
+	fixture_close(&f);
+}
+
+/* What the budget refuses is no probe: the next one is. */
+static void
+test_breaker_unprobed(void **state)
+{
+	ration_attempt_t a;
+	ration_upstream_t u;
+	struct fixture f;
+
+	(void)state;
+	open_x(&f, "upstreams: {x: {limit: 3/h, breaker: {failures: 3, open: 30s}}}\n", &u);
+	for (unsigned i = 0; i < 3; i++) {
+		a = fresh();
+		begin(&f, &u, &a);
+		end(&f, &u, &a, 500);
+	}
+	advance(&f, 30100);
+	denied(&f, &u, RATION_U_LIMIT);
+	denied(&f, &u, RATION_U_LIMIT);
+	advance(&f, 3900000);
+	a = fresh();
+	begin(&f, &u, &a);
+	assert_int_equal(a.breaker, RATION_HALF_OPEN);
+	end(&f, &u, &a, 200);
+	assert_int_equal(a.breaker, RATION_CLOSED);
+	fixture_close(&f);
+}
+
+static void
+answer(struct fixture *f, ration_upstream_t *u, ration_attempt_t *a, int status, const char *limit,
+    const char *left, const char *reset, const char *retry)
+{
+	ration_attr_t h[4] = {
+		{ sizeof(h[0]), "X-RateLimit-Limit", limit, strlen(limit) },
+		{ sizeof(h[0]), "X-RateLimit-Remaining", left, strlen(left) },
+		{ sizeof(h[0]), "X-RateLimit-Reset", reset, strlen(reset) },
+		{ sizeof(h[0]), "Retry-After", retry != NULL ? retry : "", 0 },
+	};
+
+	h[3].len = retry != NULL ? strlen(retry) : 0;
+	assert_int_equal(ration_upstream_end(f->r, u, a, status, h, retry != NULL ? 4 : 3), 0);
+}
+
+static void
+test_pause(void **state)
+{
+	ration_attempt_t a = fresh(), b = fresh(), c = fresh();
+	ration_upstream_t u;
+	struct fixture f;
+
+	(void)state;
+	open_x(
+	    &f, "upstreams: {x: {limit: 100/min, on: 429, first: 1s, jitter: 1s, tries: 1}}\n", &u);
+	begin(&f, &u, &a);
+	begin(&f, &u, &b);
+	begin(&f, &u, &c);
+	answer(&f, &u, &a, 429, "100", "0", "60", "12");
+	assert_int_equal(a.retry, 1);
+	assert_in_range(a.wait_ms, 12000, 13000);
+	/* All stop; a longer pause holds, a shorter one does not shorten it. */
+	denied(&f, &u, RATION_U_PAUSED);
+	answer(&f, &u, &b, 429, "100", "0", "60", "20");
+	answer(&f, &u, &c, 429, "100", "0", "60", "1");
+	assert_in_range(c.wait_ms, 20000, 21000);
+	advance(&f, 19999);
+	denied(&f, &u, RATION_U_PAUSED);
+	advance(&f, 1);
+	begin(&f, &u, &a);
+	assert_int_equal(a.tries, 2);
+	answer(&f, &u, &a, 429, "100", "0", "60", "5");
+	assert_int_equal(a.retry, 0); /* once again was the most */
+	assert_int_equal(atomic_load(&entry_of(&f, &u)[U_COUNT + UC_refused]), 4);
+	assert_int_equal(atomic_load(&entry_of(&f, &u)[U_COUNT + UC_paused]), 2);
+	fixture_close(&f);
+}
+
+/* Each percentage once in a window, and to one only. */
+static void
+test_low(void **state)
+{
+	struct fixture f;
+	ration_upstream_t u;
+	unsigned told[2] = { 0 };
+	char left[16], reset[16];
+
+	(void)state;
+	open_x(&f, "upstreams: {x: {low: [10, 20]}}\n", &u);
+	for (unsigned window = 0; window < 2; window++) {
+		for (int i = 99; i >= 0; i--) {
+			ration_attempt_t a = fresh();
+
+			begin(&f, &u, &a);
+			snprintf(left, sizeof(left), "%d", i);
+			snprintf(reset, sizeof(reset), "%d", 60 - (99 - i) / 10);
+			answer(&f, &u, &a, 200, "100", left, reset, NULL);
+			if (a.low != 0) {
+				assert_true(a.low == (told[window] == 0 ? 20u : 10u));
+				assert_int_equal(i, (int)a.low - 1);
+				told[window]++;
+			}
+			advance(&f, 100);
+		}
+		denied(&f, &u, RATION_U_SPENT);
+		advance(&f, 60000);
+	}
+	assert_int_equal(told[0], 2);
+	assert_int_equal(told[1], 2);
+	fixture_close(&f);
+}
+
+static void
+test_policy(void **state)
+{
+	ration_attempt_t a;
+	ration_upstream_t u;
+	struct fixture f;
+
+	(void)state;
+	open_x(&f, "upstreams: {x: {limit: [5/s, 8/min]}}\n", &u);
+	for (unsigned i = 0; i < 5; i++) {
+		a = fresh();
+		begin(&f, &u, &a);
+	}
+	denied(&f, &u, RATION_U_LIMIT);
+	advance(&f, 1200);
+	for (unsigned i = 0; i < 3; i++) {
+		a = fresh();
+		begin(&f, &u, &a);
+	}
+	denied(&f, &u, RATION_U_LIMIT);
+	/* Live. */
+	fixture_policy(&f, "upstreams: {x: {limit: [5/s, 9/min]}}\n");
+	a = fresh();
+	begin(&f, &u, &a);
+	denied(&f, &u, RATION_U_LIMIT);
+	fixture_policy(&f, "limits: {api: 5/s}\n");
+	fixture_close(&f);
+}
+
+static void
+test_names(void **state)
+{
+	char name[80];
+	ration_upstream_t u, v;
+	struct fixture f;
+
+	(void)state;
+	fixture_open(&f, "limits: {api: 1/s}\n", 0);
+	assert_int_equal(ration_upstream(f.r, "", &u), RATION_EINVAL);
+	memset(name, 'n', sizeof(name));
+	name[64] = '\0';
+	assert_int_equal(ration_upstream(f.r, name, &u), RATION_EINVAL);
+	name[63] = '\0';
+	assert_int_equal(ration_upstream(f.r, name, &u), 0);
+	assert_int_equal(ration_upstream(f.r, name, &v), 0);
+	assert_memory_equal(&u, &v, sizeof(u));
+	for (unsigned i = 1; i < SIDE_UPSTREAMS; i++) {
+		snprintf(name, sizeof(name), "up-%u", i);
+		assert_int_equal(ration_upstream(f.r, name, &u), 0);
+	}
+	assert_int_equal(ration_upstream(f.r, "one more", &u), RATION_EFULL);
+	assert_int_equal(ration_upstream(f.r, "up-17", &v), 0);
+	fixture_close(&f);
+}
+
+/* Anything may stand in an entry: calls end, and with time all is well again. */
+static void
+test_scribbles(void **state)
+{
+	uint64_t random = seed;
+	ration_upstream_t u;
+	struct fixture f;
+
+	(void)state;
+	open_x(&f, BREAKER, &u);
+	for (unsigned round = 0; round < 300; round++) {
+		word_t *e = entry_of(&f, &u);
+		ration_attempt_t a = fresh();
+		unsigned tries;
+
+		for (unsigned i = U_SENT; i < U_WORDS; i++)
+			if (test_random(&random) % 2 == 0)
+				atomic_store(
+				    &e[i], test_random(&random) >> test_random(&random) % 64);
+		for (tries = 0; tries < 200; tries++) {
+			int v = ration_upstream_begin(f.r, &u, 1, &a);
+
+			if (v == RATION_ADMITTED)
+				break;
+			assert_true(v == RATION_DENIED || v == RATION_EBUSY);
+			/* A pause of a month at most, and what it leads to. */
+			advance(&f, a.wait_ms != 0 ? a.wait_ms : 10);
+		}
+		assert_true(tries < 200);
+		answer(&f, &u, &a, 200, "100", "99", "60", NULL);
+	}
+	fixture_close(&f);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_backoff),
+		cmocka_unit_test(test_retry_after),
+		cmocka_unit_test(test_dialects),
+		cmocka_unit_test(test_malformed),
+		cmocka_unit_test(test_breaker),
+		cmocka_unit_test(test_breaker_late),
+		cmocka_unit_test(test_breaker_hangs),
+		cmocka_unit_test(test_breaker_unprobed),
+		cmocka_unit_test(test_pause),
+		cmocka_unit_test(test_low),
+		cmocka_unit_test(test_policy),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_scribbles),
+	};
+
+	seed = test_seed();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
