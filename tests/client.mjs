@@ -82,10 +82,11 @@ export class Clock {
 			return;
 		this.#runs = true;
 		for (await settled(); !this.#busy && this.#sleepers.length > 0; await settled()) {
-			const { at, resolve } = this.#sleepers.shift();
+			const { at } = this.#sleepers[0];
 			if (at > this.now())
 				await this.move(at - this.now());
-			resolve();
+			while (this.#sleepers[0]?.at <= this.now())
+				this.#sleepers.shift().resolve();
 		}
 		this.#runs = false;
 	}

@@ -53,6 +53,12 @@ for (const status of [400, 404]) {
 	is('back: closed by one success', s.client.breaker.state, 'closed');
 }
 {
+	const s = scripted(FluxiQ, 500);
+	await s.client.request('GET', '/boletos');
+	between('five failures: the fifth comes by the backoff', s.gaps()[3], 8000, 9000);
+	is('five failures: the sixth when the breaker is half-open', s.gaps()[4], 30_000);
+}
+{
 	const s = scripted(FluxiQ, 500, 500, 500, 500, 200, 500, 500, 500, 500, 200);
 	await s.client.request('GET', '/boletos');
 	await s.client.request('GET', '/boletos');

@@ -69,8 +69,9 @@ export class Client {
 		return answer.retryAfter ?? 1000 * 2 ** n;
 	}
 	/** Resolves when try n + 1 may be sent. */
-	turn(request, n) {
-		return until(this.clock, () => this.held(request, n));
+	async turn(request, n) {
+		for (let left; (left = this.held(request, n) - this.clock.now()) > 0;)
+			await this.clock.sleep(left);
 	}
 	/** What came of a try, for who keeps book. */
 	seen(answer) {}
@@ -143,12 +144,6 @@ export class Client {
 	}
 }
 
-/** Resolves at the time that is asked for, again whenever it may have changed. */
-export async function until(clock, time) {
-	for (let left = time() - clock.now(); left > 0; left = time() - clock.now())
-		await clock.sleep(left);
-}
-
 /** Lets one after the other through. */
 export class Line {
 	#last = Promise.resolve();
@@ -157,7 +152,10 @@ export class Line {
 	/** time(passed): ms, when it may pass.  ahead: it has waited before, and goes first. */
 	wait(clock, ahead, time) {
 		const pass = async () => {
-			await until(clock, () => time(this.#passed));
+			/* Asked again after each sleep, for somebody may have passed ahead; and nobody can between
+			 * the last look and the note. */
+			for (let left; (left = time(this.#passed) - clock.now()) > 0;)
+				await clock.sleep(left);
 			this.#passed = clock.now();
 		};
 		if (ahead)
