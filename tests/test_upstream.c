@@ -86,14 +86,22 @@ struct world {
 	uint64_t latency_ms; /* each way, up to */
 	uint64_t skew_ms;    /* up to, either way */
 	bool no_date;
-	unsigned lost;         /* per mille: the answer does not come */
-	unsigned killed;       /* per mille: who asked is gone */
-	unsigned others;       /* per mille of a limit a second, taken by somebody else */
+	unsigned slow;   /* per mille: on the way there for up to 3 s */
+	unsigned lost;   /* per mille: no answer comes, but the request arrives, up to 3 s later */
+	unsigned killed; /* per mille: who asked is gone */
+	unsigned others; /* per mille of a limit a second, taken by somebody else */
 	uint64_t refused_most; /* in all; with others: in a window */
 	unsigned least;        /* percent of what the limit allows that must get through */
 };
 
+#define LATE_MAX 256u
+
 enum at { IDLE, GOING, COMING };
+
+/* A request that nobody waits for any more. */
+struct late {
+	uint64_t due_ms, cost;
+};
 
 struct worker {
 	ration_attempt_t a;
@@ -111,6 +119,7 @@ struct run {
 	ration_upstream_t u[4];
 	struct sim s;
 	struct worker workers[WORKERS_MAX];
+	struct late late[LATE_MAX];
 	uint64_t random, ms, denied, asked;
 	uint64_t window, in_window, worst; /* refusals of ours */
 };
@@ -135,6 +144,31 @@ refused(struct run *x, uint64_t now)
 }
 
 static void
+send_late(struct run *x, uint64_t cost)
+{
+	unsigned i = 0;
+
+	while (i < LATE_MAX - 1 && x->late[i].cost != 0)
+		i++;
+	x->late[i] = (struct late) { x->ms + below(x, 3000), cost };
+}
+
+static void
+arrive_late(struct run *x)
+{
+	struct sim_answer answer;
+
+	for (unsigned i = 0; i < LATE_MAX; i++) {
+		if (x->late[i].cost == 0 || x->late[i].due_ms > x->ms)
+			continue;
+		sim_request(&x->s, unix_ms(&x->f), x->late[i].cost, &answer);
+		if (answer.status == 429)
+			refused(x, (uint64_t)(unix_ms(&x->f) + x->s.skew_ms));
+		x->late[i].cost = 0;
+	}
+}
+
+static void
 work(struct run *x, unsigned i)
 {
 	struct worker *k = &x->workers[i];
@@ -156,8 +190,18 @@ work(struct run *x, unsigned i)
 			return;
 		}
 		assert_int_equal(v, RATION_ADMITTED);
-		k->at = GOING;
 		k->due_ms = x->ms + below(x, x->w->latency_ms + 1);
+		if (below(x, 1000) < x->w->killed) {
+			send_late(x, k->cost);
+			k->a = fresh();
+			return;
+		}
+		k->lost = below(x, 1000) < x->w->lost;
+		k->at = k->lost ? COMING : GOING;
+		if (k->lost)
+			send_late(x, k->cost);
+		else if (below(x, 1000) < x->w->slow)
+			k->due_ms += below(x, 3000);
 		return;
 	case GOING:
 		sim_request(&x->s, unix_ms(&x->f), k->cost, &k->answer);
@@ -165,13 +209,6 @@ work(struct run *x, unsigned i)
 			refused(x, (uint64_t)(unix_ms(&x->f) + x->s.skew_ms));
 		k->at = COMING;
 		k->due_ms = x->ms + below(x, x->w->latency_ms + 1);
-		k->lost = below(x, 1000) < x->w->lost;
-		if (k->lost)
-			k->due_ms += 3000;
-		if (below(x, 1000) < x->w->killed) {
-			k->at = IDLE;
-			k->a = fresh();
-		}
 		return;
 	default:
 		assert_int_equal(
@@ -215,6 +252,7 @@ run_world(const struct world *w, enum sim_dialect dialect)
 			work(&x, i);
 		if (w->others != 0 && below(&x, 1000000) < w->others * w->limit)
 			sim_request(&x.s, unix_ms(&x.f), 1, &theirs);
+		arrive_late(&x);
 		advance(&x.f, 1);
 	}
 	allowed = w->limit * windows;
@@ -253,6 +291,24 @@ test_worlds(void **state)
 		    .handles = 4,
 		    .latency_ms = 1500,
 		    .least = 40 },
+		{ .name = "fixed, some stray",
+		    .kind = SIM_FIXED,
+		    .limit = 100,
+		    .window_ms = 10000,
+		    .workers = 40,
+		    .handles = 4,
+		    .latency_ms = 10,
+		    .slow = 300,
+		    .least = 30 },
+		{ .name = "sliding, some stray",
+		    .kind = SIM_SLIDING,
+		    .limit = 100,
+		    .window_ms = 10000,
+		    .workers = 40,
+		    .handles = 4,
+		    .latency_ms = 10,
+		    .slow = 300,
+		    .least = 30 },
 		{ .name = "fixed, limit 1",
 		    .kind = SIM_FIXED,
 		    .limit = 1,
@@ -286,8 +342,8 @@ test_worlds(void **state)
 		    .workers = 16,
 		    .handles = 4,
 		    .latency_ms = 60,
-		    .lost = 20,
-		    .killed = 20,
+		    .lost = 50,
+		    .killed = 50,
 		    .least = 40 },
 		{ .name = "sliding",
 		    .kind = SIM_SLIDING,
@@ -304,8 +360,8 @@ test_worlds(void **state)
 		    .workers = 24,
 		    .handles = 4,
 		    .latency_ms = 200,
-		    .lost = 20,
-		    .killed = 20,
+		    .lost = 50,
+		    .killed = 50,
 		    .skew_ms = 30000,
 		    .least = 30 },
 		{ .name = "policy, sliding",
