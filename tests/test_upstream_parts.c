@@ -454,6 +454,108 @@ test_pause(void **state)
 	fixture_close(&f);
 }
 
+/* After the reset one may ask anew, but what is in flight may be counted in the new window. */
+static void
+test_opener(void **state)
+{
+	ration_attempt_t a = fresh(), b = fresh();
+	ration_upstream_t u;
+	struct fixture f;
+
+	(void)state;
+	open_x(&f, "limits: {api: 1/s}\n", &u);
+	begin(&f, &u, &a);
+	answer(&f, &u, &a, 200, "1", "1", "5", NULL);
+	begin(&f, &u, &b);
+	denied(&f, &u, RATION_U_SPENT);
+	advance(&f, 5001);
+	denied(&f, &u, RATION_U_SPENT);
+	answer(&f, &u, &b, 200, "1", "0", "5", NULL);
+	denied(&f, &u, RATION_U_SPENT);
+	advance(&f, 5001);
+	a = fresh();
+	begin(&f, &u, &a);
+	/* It dies: two seconds later another may ask, if the limit has room for both. */
+	denied(&f, &u, RATION_U_SPENT);
+	advance(&f, 35000);
+	a = fresh();
+	begin(&f, &u, &a);
+	fixture_close(&f);
+}
+
+/* The first contact's request dies. */
+static void
+test_opener_dies(void **state)
+{
+	ration_attempt_t a = fresh();
+	ration_upstream_t u;
+	struct fixture f;
+
+	(void)state;
+	open_x(&f, "limits: {api: 1/s}\n", &u);
+	begin(&f, &u, &a);
+	advance(&f, 1900);
+	denied(&f, &u, RATION_U_FIRST);
+	advance(&f, 200);
+	a = fresh();
+	begin(&f, &u, &a);
+	fixture_close(&f);
+}
+
+/* Somebody else takes from it: that shows, and then a quarter of the rest is in flight at most. */
+static void
+test_others(void **state)
+{
+	ration_attempt_t a = fresh();
+	ration_upstream_t u;
+	struct fixture f;
+	unsigned n = 0;
+
+	(void)state;
+	open_x(&f, "limits: {api: 1/s}\n", &u);
+	begin(&f, &u, &a);
+	answer(&f, &u, &a, 200, "100", "99", "60", NULL);
+	a = fresh();
+	begin(&f, &u, &a);
+	answer(&f, &u, &a, 200, "100", "80", "60", NULL);
+	for (;; n++) {
+		a = fresh();
+		if (ration_upstream_begin(f.r, &u, 1, &a) != RATION_ADMITTED)
+			break;
+	}
+	assert_int_equal(a.reason, RATION_U_FIRST);
+	assert_in_range(n, 12, 20);
+	fixture_close(&f);
+}
+
+/* An answer that comes late knows nothing of what came after it. */
+static void
+test_stale(void **state)
+{
+	ration_attempt_t old = fresh(), a;
+	ration_upstream_t u;
+	struct fixture f;
+
+	(void)state;
+	open_x(&f, "limits: {api: 1/s}\n", &u);
+	a = fresh();
+	begin(&f, &u, &a);
+	answer(&f, &u, &a, 200, "100", "99", "60", NULL);
+	begin(&f, &u, &old);
+	a = fresh();
+	begin(&f, &u, &a);
+	answer(&f, &u, &a, 200, "100", "10", "60", NULL);
+	assert_true(a.remaining <= 10);
+	answer(&f, &u, &old, 200, "100", "98", "60", NULL);
+	assert_true(old.remaining <= 10);
+	/* A newer one does. */
+	a = fresh();
+	begin(&f, &u, &a);
+	answer(&f, &u, &a, 200, "100", "50", "60", NULL);
+	assert_int_equal(a.remaining, 50);
+	fixture_close(&f);
+}
+
 /* Each percentage once in a window, and to one only. */
 static void
 test_low(void **state)
@@ -590,6 +692,10 @@ main(void)
 		cmocka_unit_test(test_breaker_hangs),
 		cmocka_unit_test(test_breaker_unprobed),
 		cmocka_unit_test(test_pause),
+		cmocka_unit_test(test_opener),
+		cmocka_unit_test(test_opener_dies),
+		cmocka_unit_test(test_others),
+		cmocka_unit_test(test_stale),
 		cmocka_unit_test(test_low),
 		cmocka_unit_test(test_policy),
 		cmocka_unit_test(test_names),
