@@ -61,8 +61,9 @@ struct happening {
 	const char *old;
 	const char *new;
 	const char *reason;
-	const char *text;   /* one line for people */
-	const json_t *more; /* further members of the notification; NULL: none */
+	const char *text; /* one line for people */
+	const json_t
+	    *more; /* further members of the notification, before those above; NULL: none */
 };
 void daemon_happened(struct daemon *d, const struct happening *h);
 

@@ -74,7 +74,7 @@ list_event(void *arg, const char *object, const json_t *told)
 	if (j == NULL)
 		return true;
 	(void)json_object_set(j, "told", (json_t *)(uintptr_t)told);
-	return json_array_append_new(arg, j) == 0;
+	return json_array_insert_new(arg, 0, j) == 0;
 }
 
 bool

@@ -384,6 +384,6 @@ rpc_event(const struct daemon *d, int64_t when, const struct happening *h)
 	    json_any(h->reason), "text", json_any(h->text));
 
 	if (h->more != NULL)
-		(void)json_object_update_missing(params, (json_t *)(uintptr_t)h->more);
+		(void)json_object_update(params, (json_t *)(uintptr_t)h->more);
 	return json_pack("{s:s, s:s, s:o}", "jsonrpc", "2.0", "method", "event", "params", params);
 }

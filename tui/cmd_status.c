@@ -121,6 +121,31 @@ print_daemon(const json_t *s)
 	print_reload(s);
 }
 
+/* Who is told of events. */
+static void
+print_receivers(const json_t *receivers)
+{
+	json_t *r;
+	size_t i;
+
+	json_array_foreach(receivers, i, r)
+	{
+		const char *kind = jstr(r, "kind", NULL);
+
+		printf("%-9s %s: %lld delivered, %lld queued, %lld given up, %lld dropped",
+		    "receiver", jstr(r, "name", "?"), (long long)jint(r, "delivered", 0),
+		    (long long)jint(r, "queued", 0), (long long)jint(r, "failed", 0),
+		    (long long)jint(r, "dropped", 0));
+		if (kind == NULL)
+			fputs("; no longer in the policy", stdout);
+		if (jint(r, "failing", 0)) {
+			fputs("; failing: ", stdout);
+			print_text(stdout, jstr(r, "last_error", "?"));
+		}
+		putchar('\n');
+	}
+}
+
 static void
 print_limits(const json_t *limits)
 {
@@ -185,6 +210,7 @@ cmd_status(struct ctx *c, const struct args *a)
 			print_daemon(status);
 		if (json_object_get(status, "segment"))
 			print_segment(status);
+		print_receivers(json_object_get(status, "receivers"));
 		print_limits(json_object_get(status, "limits_in_force"));
 	}
 	json_decref(limits);
