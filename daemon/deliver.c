@@ -15,6 +15,7 @@
 #define WRITE_SOON (WINDOW / 4) /* that many are written at once */
 #define STORE_AGAIN_MS 1000     /* after the store has failed */
 #define TIDY_MS (10 * 1000)
+#define TIDY_SOON_MS 1000
 #define SAY_MS (10 * 1000)         /* between two lines of the same kind about a receiver */
 #define RETRY_AFTER_MAX_MS 3600000 /* what a receiver can ask for, if `most` is not longer */
 
@@ -56,6 +57,7 @@ struct deliver {
 	unsigned n;
 	struct event *work, *write, *tidy;
 	unsigned unwritten;
+	bool tidy_soon;
 	bool writing;     /* the timer runs */
 	int64_t store_ms; /* the store is not asked before */
 	struct http *http;
@@ -88,6 +90,10 @@ deliver_wake(struct deliver *v)
 	for (unsigned i = 0; i < v->n; i++)
 		v->targets[i]->more = true;
 	arm(v->work, 0);
+	if (!v->tidy_soon && v->n > 0) { /* if something is dropped, that is said soon */
+		v->tidy_soon = true;
+		arm(v->tidy, TIDY_SOON_MS);
+	}
 }
 
 /* ---- items ---- */
@@ -455,6 +461,7 @@ on_tidy(evutil_socket_t fd, short what, void *arg)
 	uint64_t gone;
 	int n = all != NULL ? store_told(v->d->store, all, err, sizeof(err)) : 0;
 
+	v->tidy_soon = false;
 	say_lost(v, all, n);
 	free(all);
 	if (store_events_tidy(v->d->store, keeper_now(&v->d->keeper), clock_ms(CLOCK_REALTIME),
