@@ -333,14 +333,22 @@ cmd_try(struct ctx *c, const struct args *a)
 {
 	struct try_log *t;
 	struct scratch s;
+	size_t top;
 	int code;
 
 	if (!a->opt[OPT_LOG] == !a->opt[OPT_HISTORY]) {
 		complain("try: expected either --log FILE or --history");
 		return EXIT_USAGE;
 	}
+	code = read_top(a, &top);
+	if (code != EXIT_OK)
+		return code;
 	if (a->opt[OPT_HISTORY])
-		return try_history(c, a);
+		return try_history(c, a, top);
+	if (a->opt[OPT_LAST]) {
+		complain("try: --last goes with --history");
+		return EXIT_USAGE;
+	}
 	t = calloc(1, sizeof(*t));
 	if (t == NULL) {
 		complain("try: out of memory");
@@ -351,9 +359,8 @@ cmd_try(struct ctx *c, const struct args *a)
 	t->json = c->json;
 	t->from_ns = INT64_MAX;
 	t->to_ns = INT64_MIN;
-	code = read_top(a, &t->top);
-	if (code == EXIT_OK)
-		code = read_attrs(t, a);
+	t->top = top;
+	code = read_attrs(t, a);
 	if (code == EXIT_OK)
 		code = scratch_open(&s, t->policy);
 	if (code == EXIT_OK) {

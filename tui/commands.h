@@ -28,7 +28,7 @@
 	X(ASCII, "ascii", 0, NULL, "draw with ASCII alone") \
 	X(COST, "cost", 'c', "N", "units to take, e.g. 2.5k (default 1)") \
 	X(ATTR, "attr", 0, "NAME=VALUE", \
-	    "an attribute of the request, e.g. ip=203.0.113.9; repeatable") \
+	    "an attribute of the request, e.g. ip=203.0.113.9 (try: NAME=FIELD); repeatable") \
 	X(PEEK, "peek", 0, NULL, "only look, take nothing") \
 	X(TTL, "ttl", 0, "T", "end after this long, e.g. 5m, and the command with it") \
 	X(WAIT, "wait", 'w', "T", "wait for so long until admitted, e.g. 30s") \
@@ -146,7 +146,7 @@ enum option_id {
 	X(upstreams, "", 0, 0, 0, \
 	    "other people's limits: what is left, who waits, which are shut", \
 	    "ration upstreams --json") \
-	X(try, "POLICY", O(LOG) | O(FORMAT) | O(ATTR) | O(HISTORY) | O(TOP), 1, 1, \
+	X(try, "POLICY", O(LOG) | O(FORMAT) | O(ATTR) | O(HISTORY) | O(LAST) | O(TOP), 1, 1, \
 	    "what this policy would have admitted and denied", \
 	    "ration try new.yaml --log /var/log/nginx/access.log") \
 	X(clock, "+T", 0, 1, 1, "move the test clock (rationd --sandbox)", "ration clock +31d")

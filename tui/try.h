@@ -50,6 +50,6 @@ void try_print_json(struct try_log *t);
 void try_print_mistakes(const struct try_log *t);
 
 /* ration try --history: try_history.c */
-int try_history(struct ctx *c, const struct args *a);
+int try_history(struct ctx *c, const struct args *a, size_t top);
 
 #endif
