@@ -16,6 +16,7 @@
 #include "tui.h"
 
 #define PREFIX "ration-try."
+#define ROOM_ENOUGH (UINT64_C(600) << 20)
 
 volatile sig_atomic_t scratch_signal;
 
@@ -228,11 +229,36 @@ make_dir(struct scratch *s, const char *base)
 	return false;
 }
 
+static uint64_t
+room_in(const char *path)
+{
+	struct statvfs v;
+
+	return statvfs(path, &v) == 0 ? (uint64_t)v.f_bavail * v.f_frsize : 0;
+}
+
+uint64_t
+scratch_room(const struct scratch *s)
+{
+	return room_in(s->dir);
+}
+
+/* Ours alone before everybody's, unless it is too small for what we may need. */
+static void
+find_bases(const char *bases[2])
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR"), *shared = "/dev/shm";
+	bool ours = runtime != NULL && runtime[0] == '/' &&
+	    (room_in(runtime) >= ROOM_ENOUGH || room_in(runtime) >= room_in(shared));
+
+	bases[0] = ours ? runtime : shared;
+	bases[1] = ours ? shared : runtime != NULL && runtime[0] == '/' ? runtime : NULL;
+}
+
 int
 scratch_open(struct scratch *s, const char *policy)
 {
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	const char *const bases[] = { "/dev/shm", runtime };
+	const char *bases[2];
 
 	memset(s, 0, sizeof(*s));
 	s->lock = -1;
@@ -243,25 +269,16 @@ scratch_open(struct scratch *s, const char *policy)
 		return EXIT_SERVICE;
 	}
 	watch_signals();
-	for (unsigned i = 0; i < 2; i++) {
-		if (bases[i] == NULL || bases[i][0] != '/')
-			continue;
+	find_bases(bases);
+	for (unsigned i = 0; i < 2 && bases[i] != NULL; i++) {
 		tidy(bases[i]);
 		if (make_dir(s, bases[i]))
 			return EXIT_OK;
 	}
-	complain("try: no directory for the segment: /dev/shm%s%s: %s", runtime ? ", " : "",
-	    runtime ? runtime : "", strerror(errno));
+	complain(
+	    "try: %s: no directory can be made for the segment: %s", bases[0], strerror(errno));
 	s->dir[0] = '\0';
 	return EXIT_SERVICE;
-}
-
-uint64_t
-scratch_room(const struct scratch *s)
-{
-	struct statvfs v;
-
-	return statvfs(s->dir, &v) == 0 ? (uint64_t)v.f_bavail * v.f_frsize : 0;
 }
 
 void
