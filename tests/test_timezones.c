@@ -332,7 +332,7 @@ assert_twins(const char *limit, const char *zoned, const char *plain, const char
 			}
 			assert_memory_equal(&a.rates[i], &want, sizeof(want));
 		}
-		assert_int_equal(a.flags, calendar ? RULESET_ZONED : b.flags);
+		assert_int_equal(a.flags, calendar ? b.flags | RULESET_ZONED : b.flags);
 		if (a.until == POLICY_ENDLESS)
 			break;
 		assert_true(policy_ruleset(&ref, a.next, &a) && policy_ruleset(&ref, b.next, &b));
