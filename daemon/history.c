@@ -89,7 +89,7 @@ history_reading(const struct segment *seg, uint64_t slot, struct cursor *out)
 	if (LINK_CHUNK(load(&s[SLOT_LINK])) != 0)
 		return false;
 	*out = (struct cursor) { .birth = (uint32_t)STATE_BIRTH(state),
-		.admitted = cell_total(s) & TOTAL_MASK,
+		.admitted = cell_total_steady(s) & TOTAL_MASK,
 		.denied = DENIED_COUNT(load(&s[SLOT_DENIED])) };
 	return true;
 }

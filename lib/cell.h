@@ -113,6 +113,11 @@ void look_empty(const struct cell_ctx *x, const struct rate_def *r, struct look 
 /* Units of the rate's key counted so far: slot total plus cell 0's ring. */
 uint64_t cell_total(const word_t *slot);
 /*
+ * The same at one moment, for books: others may be folding or converting meanwhile, and what
+ * they carry from word to word is counted neither twice nor not at all.
+ */
+uint64_t cell_total_steady(const word_t *slot);
+/*
  * Add the units of word w at ring index i of cell 0 to the slot's total, once.  True: it
  * is counted; w may be overwritten.
  */

@@ -66,6 +66,53 @@ cell_total(const word_t *slot)
 	return sum & (UINT64_MAX >> TOTAL_SHIFT);
 }
 
+/* A conversion has counted the ring; units that it carries over are not in the total. */
+static bool
+is_carried(const word_t *cell, uint64_t conv, uint64_t mark, uint64_t *carried)
+{
+	uint64_t cache = word_load(&cell[CELL_CACHE]), c = CONV_COUNT(conv);
+
+	*carried = 0;
+	if (CONV_STAGE(conv) != CONV_CARRY || (mark != MARK_CONV(c) && mark != MARK_CONV_ALL(c)))
+		return false;
+	if (mark == MARK_CONV(c) && CACHE_IS_FROZEN(cache, c))
+		*carried = cache & WIDE_MAX;
+	return true;
+}
+
+/*
+ * While total and conv stay as they are nobody folds, and of the words that stand only the one
+ * that the mark names is counted; a copy of each is looked at, as it may be overwritten then.
+ */
+uint64_t
+cell_total_steady(const word_t *slot)
+{
+	const word_t *cell = slot + SLOT_CELLS, *ring = cell + CELL_RING;
+
+	for (unsigned tries = 0; tries < 64; tries++) {
+		uint64_t total = word_load(&slot[SLOT_TOTAL]), conv = word_load(&cell[CELL_CONV]);
+		uint64_t mark = TOTAL_MARK(total), sum = TOTAL_UNITS(total), carried;
+		uint8_t kind = 0;
+
+		if (is_carried(cell, conv, mark, &carried)) {
+			(void)shape_seconds(CONV_SHAPE(conv), &kind);
+			if (kind == RATION_SLIDING && carried > NARROW_MAX)
+				carried = NARROW_MAX; /* as advance() does */
+			sum += carried;
+		} else if (CONV_SHAPE(conv) != SHAPE_CONCURRENT) {
+			for (unsigned i = 0; i < RING_WORDS; i++) {
+				uint64_t w = word_load(&ring[i]);
+
+				if (word_units(w) != 0 && fold_mark(i, w) != mark)
+					sum += word_units(w);
+			}
+		}
+		if (word_load(&slot[SLOT_TOTAL]) == total && word_load(&cell[CELL_CONV]) == conv)
+			return sum & (UINT64_MAX >> TOTAL_SHIFT);
+	}
+	return cell_total(slot);
+}
+
 bool
 cell_fold(const struct cell_ctx *x, unsigned i, uint64_t w)
 {

@@ -20,7 +20,7 @@ view_totals(
 	    LINK_CHUNK(word_load(&s[SLOT_LINK])) != 0)
 		return false;
 	*birth = STATE_BIRTH(state);
-	*admitted = cell_total(s);
+	*admitted = cell_total_steady(s);
 	*denied = DENIED_COUNT(word_load(&s[SLOT_DENIED]));
 	return true;
 }
@@ -139,7 +139,7 @@ view_row(const struct segment *seg, uint64_t slot, uint64_t now_ns, struct row *
 	out->key_len = (uint8_t)len;
 	out->nrates = (uint8_t)rules.nrates;
 	out->deciding = 0;
-	out->admitted = cell_total(x.slot);
+	out->admitted = cell_total_steady(x.slot);
 	out->denied = DENIED_COUNT(word_load(&x.slot[SLOT_DENIED]));
 	for (unsigned i = 0; i < rules.nrates; i++) {
 		const struct rate_def *r = &rules.rates[i];

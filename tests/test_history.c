@@ -406,9 +406,16 @@ forty_days(struct world *w)
 			if (i % 8 == 0)
 				ticks(w, 1);
 		}
+		/* Slots come to be freed with what was not recorded yet. */
+		for (unsigned i = 0; i < 3 && test_random(&w->random) % 2 == 0; i++) {
+			keeper_advance(&w->k, UINT64_C(200) * 1000000000);
+			ticks(w, 110);
+		}
 		something_else(w, (unsigned)test_random(&w->random));
 		/* Mostly a little; what was taken is then given back in another quarter. */
-		advance(w, QUARTER * (1 + (int64_t)(test_random(&w->random) % 6)));
+		advance(w,
+		    QUARTER * (1 + (int64_t)(test_random(&w->random) % 6)) + 100 -
+			keeper_now(&w->k) % QUARTER);
 		ticks(w, 110);
 	}
 }

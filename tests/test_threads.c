@@ -395,11 +395,79 @@ test_fork(void **state)
 	end();
 }
 
+/* One key that is charged over many sub-windows, reset and changed, and somebody who reads its
+ * total. */
+struct rising {
+	struct fixture f;
+	_Atomic uint32_t stop;
+	_Atomic uint64_t reads, falls, above;
+	_Atomic uint64_t acked, begun;
+};
+
+static void *
+total_reader(void *arg)
+{
+	struct rising *x = arg;
+	uint64_t birth, total, denied, last = 0;
+
+	while (atomic_load(&x->stop) == 0) {
+		uint64_t acked = atomic_load(&x->acked);
+
+		if (!view_totals(&x->f.seg, 0, &birth, &total, &denied))
+			continue;
+		atomic_fetch_add(&x->reads, 1);
+		if (total < last || total < acked)
+			atomic_fetch_add(&x->falls, 1);
+		if (total > atomic_load(&x->begun))
+			atomic_fetch_add(&x->above, 1);
+		last = total;
+	}
+	return NULL;
+}
+
+static void
+test_rising(void **state)
+{
+	static const char *const texts[] = { "table: {keys: 1}\nlimits: {a: 1000000/s}\n",
+		"table: {keys: 1}\nlimits: {a: 1000000/s fixed}\n",
+		"table: {keys: 1}\nlimits: {a: 100000/s burst 1000000}\n" };
+	struct rising *x = calloc(1, sizeof(*x));
+	uint64_t birth, total, denied;
+	pthread_t reader;
+
+	assert_non_null(x);
+	fixture_open(&x->f, texts[0], 1);
+	assert_int_equal(pthread_create(&reader, NULL, total_reader, x), 0);
+	for (unsigned i = 0; i < 60000; i++) {
+		atomic_fetch_add(&x->begun, 3);
+		if (ration_acquire(x->f.r, "a", "k", 3, NULL) != RATION_ADMITTED)
+			break;
+		atomic_fetch_add(&x->acked, 3);
+		atomic_fetch_add(&x->f.now, 70 * MS);
+		if (i % 16 == 0) {
+			assert_true(view_totals(&x->f.seg, 0, &birth, &total, &denied));
+			assert_int_equal(
+			    view_reset(&x->f.seg, 0, birth, atomic_load(&x->f.now)), 0);
+		}
+		if (i % 2000 == 0)
+			fixture_policy(&x->f, texts[i / 2000 % 3]);
+	}
+	atomic_store(&x->stop, 1);
+	assert_int_equal(pthread_join(reader, NULL), 0);
+	(void)printf("%" PRIu64 " totals read while they rose\n", atomic_load(&x->reads));
+	assert_int_equal(x->acked, 180000);
+	assert_int_equal(x->falls, 0);
+	assert_int_equal(x->above, 0);
+	fixture_close(&x->f);
+	free(x);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_algorithms),
-		cmocka_unit_test(test_changes), cmocka_unit_test(test_fork) };
+		cmocka_unit_test(test_changes), cmocka_unit_test(test_rising),
+		cmocka_unit_test(test_fork) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
