@@ -247,16 +247,20 @@ tidy(struct notifier *n)
 		failed(n, err);
 	else
 		n->written_s = n->t.now_s;
+	if (teller_room(&n->tell)) {
+		thresholds_forget(&n->t);
+		n->pass_wanted = true;
+	}
 }
 
-void
-notifier_turn(struct notifier *n)
+static void
+turn(struct notifier *n)
 {
 	uint64_t head, until_ns;
 	int64_t offset;
 	char err[512] = "";
 
-	if (n == NULL || (n->rest > 0 && --n->rest > 0) || !thresholds_now(&n->t))
+	if ((n->rest > 0 && --n->rest > 0) || !thresholds_now(&n->t))
 		return;
 	offset =
 	    atomic_load_explicit(&n->d->keeper.seg.policy->test_offset_ns, memory_order_relaxed);
@@ -289,10 +293,19 @@ notifier_json(const struct notifier *n)
 	    (json_int_t)n->passes);
 }
 
+void
+notifier_clock(struct notifier *n)
+{
+	if (n != NULL &&
+	    atomic_load_explicit(&n->d->keeper.seg.policy->test_offset_ns, memory_order_relaxed) !=
+		n->test_offset_ns)
+		turn(n);
+}
+
 static void
 on_timer(evutil_socket_t fd, short what, void *arg)
 {
-	notifier_turn(arg);
+	turn(arg);
 }
 
 /* ---- start and end ---- */

@@ -13,8 +13,8 @@
  *
  * Bounds: NOTIFIER_BUDGET_NS a turn, a list of slots that wait of fixed length (what does not
  * fit in there asks for a pass), eight bytes a slot, and so many records that each slot could
- * have two.  With more, as of very many keys in very short windows, keys are left untold, and
- * this is counted and said.
+ * have two.  With more, as of very many keys in very short windows, keys are left untold until
+ * there is room again, and this is counted and said.
  */
 #ifndef RATIOND_NOTIFIER_H
 #define RATIOND_NOTIFIER_H
@@ -31,7 +31,7 @@ int notifier_open(struct daemon *d, struct notifier **out, char *err, size_t err
 void notifier_close(struct notifier *n);
 /* For `ration status`.  New. */
 json_t *notifier_json(const struct notifier *n);
-/* Look now, whatever the timer says: the clock was moved. */
-void notifier_turn(struct notifier *n);
+/* If the test clock was moved, look now, whatever the timer says. */
+void notifier_clock(struct notifier *n);
 
 #endif

@@ -162,7 +162,17 @@ has_room(struct teller *l)
 	if (l->rows + l->added < l->rows_max)
 		return true;
 	l->untold++;
+	l->left_out = true;
 	return false;
+}
+
+bool
+teller_room(struct teller *l)
+{
+	bool room = l->left_out && l->rows < l->rows_max / 8 * 7;
+
+	l->left_out = l->left_out && !room;
+	return room;
 }
 
 static void

@@ -34,6 +34,7 @@ struct teller {
 	int64_t next_due; /* Unix s: the next reminder */
 	uint64_t told;    /* events since the start */
 	uint64_t untold;  /* times that a key was left out */
+	bool left_out;    /* some still are */
 	uint64_t said;    /* of these */
 	int64_t said_s;   /* when that was */
 };
@@ -45,6 +46,8 @@ void teller_close(struct teller *l);
 bool teller_begin(struct teller *l, char *err, size_t errsize);
 /* Look at a slot, for a note or without one.  Within begin and end. */
 void teller_slot(struct teller *l, uint64_t slot, const struct note *note);
+/* There is room for keys that were left out: they are to be looked at again.  Says so once. */
+bool teller_room(struct teller *l);
 /* Is it time to end? */
 bool teller_full(const struct teller *l);
 /* Durable with the tail, if anything was written; then made known.  -1: none of it happened. */

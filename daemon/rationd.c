@@ -359,7 +359,7 @@ void
 daemon_tidy(struct daemon *d)
 {
 	live_tick(&d->live, on_ended, d);
-	notifier_turn(d->notifier);
+	notifier_clock(d->notifier);
 }
 
 static void

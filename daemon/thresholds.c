@@ -7,6 +7,7 @@
 #include "cell.h"
 
 #define SECOND_NS INT64_C(1000000000)
+#define STEADY 2u
 #define HOPS 8 /* as many followers as policy_resolve() looks at */
 
 int
@@ -32,6 +33,12 @@ thresholds_close(struct thresholds *t)
 	if (t->memo != NULL)
 		(void)munmap(t->memo, t->memo_bytes);
 	t->memo = NULL;
+}
+
+void
+thresholds_forget(struct thresholds *t)
+{
+	(void)madvise(t->memo, t->memo_bytes, MADV_DONTNEED);
 }
 
 bool
@@ -81,12 +88,9 @@ rules_of_key(const struct thresholds *t, uint32_t limit, const unsigned char *ke
 	return i >= 0 ? in_force(t, ruleset_at(t, (uint32_t)i)) : NULL;
 }
 
-/*
- * As the slot was resolved; by its key if that was under another policy: then nobody has charged
- * it since, and one look under each policy will do.
- */
+/* As the slot was resolved; by its key if that was under another policy. */
 static const struct ruleset *
-rules_of_slot(struct thresholds *t, uint64_t slot, bool *stale)
+rules_of_slot(const struct thresholds *t, uint64_t slot)
 {
 	const word_t *s = segment_slot(&t->keeper->seg, slot);
 	uint64_t w = word_load(&s[SLOT_RESOLVED]), birth;
@@ -95,14 +99,11 @@ rules_of_slot(struct thresholds *t, uint64_t slot, bool *stale)
 	unsigned char key[256];
 	int len;
 
-	*stale = w >> 32 != t->policy.version;
-	if (!*stale) {
+	if (w >> 32 == t->policy.version) {
 		r = ruleset_at(t, (uint32_t)w);
 		if (r != NULL && r->limit == limit)
 			return in_force(t, r);
 	}
-	if (*stale && t->memo[slot] == (uint64_t)t->policy.version << 32)
-		return NULL;
 	len = table_key(&t->keeper->seg, slot, key, &limit, &birth);
 	return len > 0 ? rules_of_key(t, limit, key, (size_t)len) : NULL;
 }
@@ -267,29 +268,41 @@ look_rates(struct thresholds *t, uint64_t slot, const struct ruleset *rules, str
 	}
 }
 
+/*
+ * Bit 1: only a charge can change it.  (A sliding window or a bucket changes as time goes by.  So
+ * may an override, but its end makes another policy.)
+ */
 static uint32_t
-hash_of(const struct looking *k, uint64_t birth)
+hash_of(const struct looking *k, uint64_t birth, const struct ruleset *rules)
 {
-	return k->hash == 0 ? 0 : (uint32_t)(mix(k->hash, birth) >> 32) | 1;
+	uint32_t steady = (rules->flags & RULESET_NOTIFY_ALL) == 0 ? STEADY : 0;
+
+	return k->hash == 0 ? 0 : ((uint32_t)(mix(k->hash, birth) >> 32) & ~3u) | 1 | steady;
 }
 
 bool
 thresholds_new(struct thresholds *t, uint64_t slot)
 {
+	const word_t *s = segment_slot(&t->keeper->seg, slot);
+	bool charged = word_load(&s[SLOT_RESOLVED]) >> 32 == t->policy.version;
+	uint32_t known = (uint32_t)t->memo[slot], hash = 0;
 	struct looking k = { .uses = NULL };
 	const struct ruleset *rules;
-	uint32_t hash;
-	bool stale;
 
-	rules = rules_of_slot(t, slot, &stale);
-	if (rules != NULL && (rules->flags & RULESET_NOTIFY) != 0)
+	/* Who charges resolves: without that, one look under each policy will do. */
+	if (!charged && t->memo[slot] >> 32 == t->policy.version &&
+	    (known == 0 || (known & STEADY) != 0))
+		return false;
+	rules = rules_of_slot(t, slot);
+	if (rules != NULL && (rules->flags & RULESET_NOTIFY) != 0) {
 		look_rates(t, slot, rules, &k);
-	hash =
-	    hash_of(&k, STATE_BIRTH(word_load(&segment_slot(&t->keeper->seg, slot)[SLOT_STATE])));
-	if (hash != (uint32_t)t->memo[slot])
+		hash = hash_of(&k, STATE_BIRTH(word_load(&s[SLOT_STATE])), rules);
+	}
+	if (hash != known && (hash != 0 || (known & STEADY) == 0))
 		return true;
-	if (stale && hash == 0)
-		thresholds_done(t, slot, 0);
+	/* Of a steady one that has fallen back there is nothing to be told. */
+	if (hash != known || !charged)
+		thresholds_done(t, slot, hash);
 	return false;
 }
 
@@ -375,7 +388,6 @@ thresholds_look(
 {
 	struct looking k = { .uses = out->uses };
 	const struct ruleset *rules;
-	bool stale;
 	int len;
 
 	if (slot >= t->keeper->seg.nslots)
@@ -383,7 +395,7 @@ thresholds_look(
 	len = table_key(&t->keeper->seg, slot, out->key, &out->limit, &out->birth);
 	if (len <= 0 || (note != NULL && note->birth != out->birth))
 		return false;
-	rules = rules_of_slot(t, slot, &stale);
+	rules = rules_of_slot(t, slot);
 	out->slot = slot;
 	out->key_len = (size_t)len;
 	out->n = 0;
@@ -392,7 +404,7 @@ thresholds_look(
 		return false;
 	out->rules = *rules;
 	look_rates(t, slot, rules, &k);
-	out->hash = hash_of(&k, out->birth);
+	out->hash = hash_of(&k, out->birth, rules);
 	if (note != NULL)
 		use_note(t, note, out, &k);
 	out->n = k.n;

@@ -68,6 +68,8 @@ struct threshold_key {
 /* 0; or -1: no memory. */
 int thresholds_open(struct thresholds *t, struct keeper *k);
 void thresholds_close(struct thresholds *t);
+/* All is to be looked at anew. */
+void thresholds_forget(struct thresholds *t);
 /* The time and the policy of now.  False: there is no policy yet. */
 bool thresholds_now(struct thresholds *t);
 /* Is there something about this slot that was not dealt with? */

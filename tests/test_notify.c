@@ -550,6 +550,9 @@ test_forged(void **state)
 	notes_put(seg, &n);
 	n.used = n.units = 50;
 	notes_put(seg, &n);
+	n.units = 100; /* of the slot's last life */
+	n.birth--;
+	notes_put(seg, &n);
 	assert_int_equal(ration_acquire(t.r, "quiet", "k", 10, &d), RATION_ADMITTED);
 	n.slot = d.receipts[0].slot;
 	n.birth = d.receipts[0].birth;
@@ -565,6 +568,33 @@ test_forged(void **state)
 	take("day", "k", 50);
 	expect("threshold 60 day k");
 	expect_none();
+}
+
+/* ---- bounds ---- */
+
+/* Records of a flood: nobody is told of more until they have gone, and that is said. */
+static void
+test_full(void **state)
+{
+	(void)close(t.fd);
+	assert_int_equal(stop(t.s, SIGTERM), 0);
+	assert_int_equal(
+	    ask("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 80000)"
+		" INSERT INTO notified SELECT 'gone', CAST(i AS BLOB), 5, 1, unixepoch() + 1000, "
+		"0, 100,"
+		" 60, '60@1/0', 0, 0 FROM n"),
+	    -1);
+	begin_rationd();
+	t.fd = watch(t.s);
+	take("day", "k", 60);
+	wait_event(t.fd, "thresholds_full");
+	assert_true(threshold_status("untold") > 0);
+	assert_int_equal(threshold_status("told"), 0);
+	assert_int_equal(threshold_status("records"), 80000);
+	advance(1100);
+	for (unsigned i = 0; i < 100 && threshold_status("records") > 60000; i++)
+		advance(10);
+	expect("threshold 60 day k");
 }
 
 /* ---- many processes ---- */
@@ -672,6 +702,7 @@ main(int argc, char **argv)
 		T(test_sliding),
 		T(test_dropped),
 		T(test_forged),
+		T(test_full),
 		T(test_race),
 	};
 
