@@ -51,7 +51,8 @@ static const char policy[] = "limits:\n"
 			     "  two: [1000000000/min, 1000000000/s]\n"
 			     "  month: 1000000000000/month\n"
 			     "  bucket: 1000000/s burst 1000\n"
-			     "  new: 5/s\n";
+			     "  new: 5/s\n"
+			     "upstreams: {x: {limit: [1000000/s, 1000000000/min]}}\n";
 
 /* As a user's program gets them. */
 struct library {
@@ -62,6 +63,10 @@ struct library {
 	int (*refund)(ration_t *, const ration_decision_t *, uint64_t);
 	int (*key)(ration_t *, const char *, const void *, size_t, ration_key_t *);
 	int (*key_acquire)(ration_t *, ration_key_t *, uint64_t, ration_decision_t *);
+	int (*upstream)(ration_t *, const char *, ration_upstream_t *);
+	int (*begin)(ration_t *, ration_upstream_t *, uint64_t, ration_attempt_t *);
+	int (*end)(ration_t *, ration_upstream_t *, ration_attempt_t *, int, const ration_attr_t *,
+	    size_t);
 };
 
 struct page {
@@ -72,6 +77,7 @@ struct page {
 static const char *library_path;
 static struct library lib;
 static struct page *page;
+static ration_upstream_t upstream; /* the child's */
 
 static void
 load_library(void)
@@ -87,6 +93,10 @@ load_library(void)
 	*(void **)&lib.refund = dlsym(so, "ration_refund");
 	*(void **)&lib.key = dlsym(so, "ration_key");
 	*(void **)&lib.key_acquire = dlsym(so, "ration_key_acquire");
+	*(void **)&lib.upstream = dlsym(so, "ration_upstream");
+	*(void **)&lib.begin = dlsym(so, "ration_upstream_begin");
+	*(void **)&lib.end = dlsym(so, "ration_upstream_end");
+	assert_true(lib.upstream != NULL && lib.begin != NULL && lib.end != NULL);
 	assert_true(lib.open_dir != NULL && lib.acquire != NULL && lib.acquire_all != NULL &&
 	    lib.peek != NULL && lib.refund != NULL && lib.key != NULL && lib.key_acquire != NULL);
 	assert_ptr_not_equal(*(void **)&lib.acquire, (void *)(uintptr_t)&ration_acquire);
@@ -102,6 +112,27 @@ key_text(char *out, unsigned n)
 	out[8] = '\0';
 }
 
+/* A request to somebody else; sometimes nothing is left, or it asks for a pause. */
+static int
+one_request(ration_t *r, unsigned i)
+{
+	static const ration_attr_t headers[] = {
+		{ sizeof(headers[0]), "X-RateLimit-Limit", "100", 3 },
+		{ sizeof(headers[0]), "X-RateLimit-Remaining", "99", 2 },
+		{ sizeof(headers[0]), "X-RateLimit-Reset", "1", 1 },
+		{ sizeof(headers[0]), "Date", "Thu, 01 Jan 2026 00:00:00 GMT", 29 },
+		{ sizeof(headers[0]), "Retry-After", "0", 1 },
+	};
+	ration_attempt_t a = { .size = sizeof(a) };
+	int v = lib.begin(r, &upstream, 1, &a);
+
+	if (v != RATION_ADMITTED || i % 4096 == 0)
+		return v;
+	return lib.end(r, &upstream, &a, i % 1000 == 0 ? 429 : 200, headers, 5) == 0
+	    ? RATION_ADMITTED
+	    : RATION_EINVAL;
+}
+
 static int
 one_call(
     ration_t *r, ration_key_t *open_key, ration_key_t *none_key, unsigned i, ration_decision_t *d)
@@ -113,13 +144,13 @@ one_call(
 	for (unsigned k = 0; k < 3; k++)
 		claims[k] =
 		    (ration_claim_t) { sizeof(claims[k]), limits[k == 1 ? 3 : k], "k", 1, 1 };
-	switch (i % 12) {
+	switch (i % 13) {
 	case 0:
 	case 1:
 	case 2:
 	case 3:
 	case 4:
-		return lib.acquire(r, limits[i % 12], "k", 1, d);
+		return lib.acquire(r, limits[i % 13], "k", 1, d);
 	case 5:
 		return lib.key_acquire(r, open_key, 1, d);
 	case 6:
@@ -134,6 +165,8 @@ one_call(
 	case 10: /* a new key now and then, until the table is full, and then still */
 		key_text(key, i / 240);
 		return lib.acquire(r, "new", key, 1, d);
+	case 11:
+		return one_request(r, i);
 	default:
 		claims[1].limit = "none";
 		return lib.acquire_all(r, claims, 3, d);
@@ -238,7 +271,8 @@ in_child(const struct fixture *f, void (*confine)(void), bool stray)
 
 		if (lib.open_dir(f->dir, "t", 0, &r) != 0 ||
 		    lib.key(r, "open", "h", 1, &open_key) != 0 ||
-		    lib.key(r, "none", "h", 1, &none_key) != 0)
+		    lib.key(r, "none", "h", 1, &none_key) != 0 ||
+		    lib.upstream(r, "x", &upstream) != 0)
 			leave(2);
 		confine();
 		if (stray)
