@@ -103,7 +103,8 @@ for program in readme manual; do
 	[[ $status == 3 && $said == *rationd* ]] ||
 		die "the example of the $program without rationd: found status $status, '$said'"
 done
-sed -n '/^```yaml$/,/^```$/p' "$source/README.md" | sed '1d;$d' >"$tmp/readme.yaml"
+sed -n '/^```yaml$/,/^```$/p' "$source/README.md" | sed '/^```/d' >"$tmp/readme.yaml"
+(umask 077 && head -c 32 /dev/urandom | base64 >"$tmp/hook.secret") # that the policy names
 for policy in "$tmp/readme.yaml" "$source"/examples/*.yaml; do
 	"$build/daemon/rationd" -n -f "$policy" || die "$policy: refused by rationd -n"
 done
