@@ -93,7 +93,7 @@ get() { curl -s -o /dev/null "$@"; }
 for i in 1 2 3 4 5 6 7; do get -H 'X-Api-Key: k 1' -u "alice:x" "$url/api/a?api_key=k%201&n=$i"; done
 for i in 1 2 3 4; do get -H 'X-Api-Key: "k2\' -A 'say "hi" \ ü' "$url/api/b?api_key=%22k2%5C&n=$i"; done
 get "$url/elsewhere"
-printf 'nonsense\r\n\r\n' | curl -s --max-time 5 "telnet://127.0.0.1:${url##*:}" >/dev/null 2>&1 || true
+printf 'nonsense\r\n\r\n' | curl -s --max-time 2 "telnet://127.0.0.1:${url##*:}" >/dev/null 2>&1 || true
 kill "$server"
 wait "$server" 2>/dev/null || true
 server=''

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -64,6 +66,24 @@ log_input_open(struct log_input *in, const char *path)
 	return -1;
 }
 
+/*
+ * Wait until there is something to read.  False: a signal asks us to end; one that comes just
+ * before we wait does not go unnoticed.
+ */
+static bool
+wait_readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	sigset_t all, usual;
+
+	(void)sigfillset(&all);
+	(void)sigprocmask(SIG_BLOCK, &all, &usual);
+	while (scratch_signal == 0 && ppoll(&p, 1, NULL, &usual) == -1 && errno == EINTR)
+		;
+	(void)sigprocmask(SIG_SETMASK, &usual, NULL);
+	return scratch_signal == 0;
+}
+
 /* More behind what is left, which moves to the front.  False: no more. */
 static bool
 fill(struct log_input *in, int *error)
@@ -77,6 +97,11 @@ fill(struct log_input *in, int *error)
 	}
 	if (in->eof || in->end == BUF_BYTES)
 		return false;
+	if (!wait_readable(in->fd)) {
+		in->eof = true;
+		*error = EINTR;
+		return false;
+	}
 	do
 		n = read(in->fd, in->buf + in->end, BUF_BYTES - in->end);
 	while (n == -1 && errno == EINTR && scratch_signal == 0);
