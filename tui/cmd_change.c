@@ -17,13 +17,7 @@ check_key(const char *what, const char *text)
 {
 	unsigned char key[256];
 
-	if (key_parse(text, key) >= 0)
-		return EXIT_OK;
-	complain(
-	    "%s: \"%s\" is no key: 1 to 255 bytes as strvis(3) writes them, \\040 for a blank, "
-	    "\\134 for \\",
-	    what, text);
-	return EXIT_USAGE;
+	return key_argument(what, text, key) >= 0 ? EXIT_OK : EXIT_USAGE;
 }
 
 json_t *

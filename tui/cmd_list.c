@@ -81,22 +81,6 @@ print_row(struct ctx *c, const struct model_row *r, int key, bool terminal)
 	putchar('\n');
 }
 
-static void
-csv_field(const char *s)
-{
-	if (!strpbrk(s, ",\"\r\n")) {
-		fputs(s, stdout);
-		return;
-	}
-	putchar('"');
-	for (; *s; s++) {
-		if (*s == '"')
-			putchar('"');
-		putchar(*s);
-	}
-	putchar('"');
-}
-
 static bool
 csv_column(enum column c)
 {
@@ -115,7 +99,7 @@ print_csv(const struct model_row *r)
 			putchar(',');
 		if (r)
 			column_raw(r, c, text, sizeof(text));
-		csv_field(r ? text : columns[c].name);
+		csv_field(stdout, r ? text : columns[c].name);
 		if (c == COL_USED) { /* the limit's units stand beside it */
 			const ration_rate_t *rate = r ? row_nearest(r) : NULL;
 			uint64_t units = rate ? rate->limit_units : RATION_UNLIMITED;

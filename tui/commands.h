@@ -207,6 +207,8 @@ int complain_rpc(struct ctx *c, const char *what, const struct rpc_error *e);
 void print_json(const json_t *value);
 /* Text from elsewhere, for a terminal: control characters as \ooo. */
 void print_text(FILE *out, const char *s);
+/* A field of CSV, in quotes where it has to be (RFC 4180). */
+void csv_field(FILE *out, const char *s);
 /* "2026-11-21 17:48:00" local; "-" for 0; buf of TIME_MAX bytes. */
 #define TIME_MAX 32
 const char *time_text(int64_t unix_s, char buf[TIME_MAX]);

@@ -120,6 +120,22 @@ value_text(const json_t *v)
 	return text;
 }
 
+void
+csv_field(FILE *out, const char *s)
+{
+	if (!strpbrk(s, ",\"\r\n")) {
+		fputs(s, out);
+		return;
+	}
+	fputc('"', out);
+	for (; *s; s++) {
+		if (*s == '"')
+			fputc('"', out);
+		fputc(*s, out);
+	}
+	fputc('"', out);
+}
+
 int
 key_argument(const char *what, const char *text, unsigned char key[256])
 {
