@@ -120,6 +120,15 @@ print_usage_json(const struct wanted *w, json_t *answer, const struct usage_line
 /* ---- for people ---- */
 
 static void
+last_text(int64_t last_s, char *buf, size_t size)
+{
+	duration_format((uint64_t)last_s * NS_S, buf, size);
+	for (unsigned i = 0; i < USAGE_SPANS; i++)
+		if (usage_span_s[i] == last_s)
+			snprintf(buf, size, "%s", usage_span_name[i]);
+}
+
+static void
 print_plots(const struct wanted *w, const json_t *answer)
 {
 	char a[32], d[32], last[32], span[32];
@@ -135,7 +144,7 @@ print_plots(const struct wanted *w, const json_t *answer)
 			fit = plot_fit(&p);
 			text_grouped((uint64_t)jint(s, "admitted", 0), a, sizeof(a));
 			text_grouped((uint64_t)jint(s, "denied", 0), d, sizeof(d));
-			duration_format((uint64_t)w->last_s * NS_S, last, sizeof(last));
+			last_text(w->last_s, last, sizeof(last));
 			putchar('\n');
 			if (w->by_plan && *jstr(s, "plan", "")) {
 				print_text(stdout, jstr(s, "plan", ""));

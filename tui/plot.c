@@ -128,13 +128,13 @@ plot_span_text(int64_t span, char *buf, size_t size)
 {
 	if (span % DAY_S == 0)
 		snprintf(
-		    buf, size, "%lldday%s", (long long)(span / DAY_S), span > DAY_S ? "s" : "");
+		    buf, size, "%lld day%s", (long long)(span / DAY_S), span > DAY_S ? "s" : "");
 	else if (span % HOUR_S == 0)
-		snprintf(buf, size, "%lldh", (long long)(span / HOUR_S));
+		snprintf(buf, size, "%lld h", (long long)(span / HOUR_S));
 	else if (span % MIN_S == 0)
-		snprintf(buf, size, "%lldmin", (long long)(span / MIN_S));
+		snprintf(buf, size, "%lld min", (long long)(span / MIN_S));
 	else
-		snprintf(buf, size, "%llds", (long long)span);
+		snprintf(buf, size, "%lld s", (long long)span);
 	return buf;
 }
 

@@ -61,7 +61,7 @@ uint64_t plot_top(uint64_t most);
 unsigned plot_eighths(uint64_t value, uint64_t top, unsigned height);
 /* One cell of which so many eighths are filled from below, 0..8. */
 const char *plot_cell(unsigned eighths, bool ascii);
-/* "30min", "1h", "1day": the span of a bar. */
+/* "30 min", "1 h", "1 day": the span of a bar. */
 const char *plot_span_text(int64_t span, char *buf, size_t size);
 /* All of it.  Lines end without blanks. */
 void plot_print(FILE *out, const struct plot *p);
