@@ -63,6 +63,8 @@ first=$(((now / 86400 + 1) * 86400)) # the next midnight is day 0
 ration clock "+$((first + 30 - now))s" >/dev/null
 for ((d = 0; d < days; d++)); do
 	for ((q = 0; q < 4; q++)); do
+		# Totals are as they were recorded last, which is before the clock is moved.
+		if ((d == days - 1 && q == 3)); then ration acquire llm clinic:8 --cost 5 >/dev/null; fi
 		if ((d > 0 || q > 0)); then ration clock +6h >/dev/null; fi
 		ration acquire llm "$key" --cost "$(units "$d" "$q")" >/dev/null
 		for ((i = $(denials "$d" "$q"); i > 0; i--)); do
@@ -70,7 +72,6 @@ for ((d = 0; d < days; d++)); do
 		done
 	done
 done
-ration acquire llm clinic:8 --cost 5 >/dev/null
 ration acquire api "$key" --cost 1000 >/dev/null
 if ration acquire api "$key" >/dev/null; then wrong '1001 were admitted'; fi
 now=$(ration --json status | jq .now)
