@@ -17,8 +17,6 @@
 #define PROBE 2u
 #define DETACHED 4u /* admitted without a segment */
 
-#define A_RANDOM(a) ((a)->reserved[3])
-
 /* Looked up again where the segment was replaced since u was made. */
 static word_t *
 entry(const struct segment *seg, const ration_upstream_t *u, size_t len)

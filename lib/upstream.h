@@ -83,6 +83,9 @@ static_assert(U_WORDS <= SIDE_UPSTREAM_WORDS && U_CELLS == RATION_RATES_MAX, "an
 static_assert(U_NAME_WORDS * 8 == RATION_NAME_MAX + 1, "with its NUL");
 
 #define MS_NS UINT64_C(1000000)
+#define SECOND_NS (1000 * MS_NS)
+/* How often a CAS is tried; every loop ends. */
+#define UPSTREAM_TRIES 64u
 /* Nothing is waited for longer; what is farther ahead is a scribble. */
 #define UPSTREAM_AHEAD_NS (UINT64_C(32) * 86400 * 1000000000)
 #define UPSTREAM_SILENT UINT64_MAX /* limit: it says nothing of one */
@@ -143,6 +146,12 @@ void learn_headers(const ration_attr_t *headers, size_t n, int64_t unix_s, struc
 
 /* ---- upstream_budget.c ---- */
 
+/* What budget_take() leaves in an attempt, beside a->sent: A of upstream_budget.c. */
+#define A_OPENER(a) ((a)->reserved[0]) /* as it stands in the entry; 0: it is none */
+#define A_NUMBER(a) ((a)->reserved[1]) /* units sent before it */
+#define A_AT(a) ((a)->reserved[2])     /* shared time */
+#define A_RANDOM(a) ((a)->reserved[3]) /* for jitter */
+
 enum budget { BUDGET_FITS, BUDGET_OPENS, BUDGET_SPENT, BUDGET_FIRST, BUDGET_LIMIT, BUDGET_BUSY };
 
 /* Units sent and not answered. */
@@ -151,11 +160,16 @@ uint64_t budget_flight(const word_t *e, uint64_t now_ns);
 enum budget budget_take(struct upstream_call *c, ration_attempt_t *a, uint64_t *wait_ns);
 /* An answer came to a: it is not in flight any more. */
 void budget_answered(struct upstream_call *c, const ration_attempt_t *a);
+/* The request that asked anew has its answer, or has none. */
+void budget_opened(struct upstream_call *c, const ration_attempt_t *a);
+/* What of a ceiling is left; none: 0. */
+uint64_t upstream_room(const word_t *e, enum upstream_word ceiling);
+
+/* ---- upstream_learn.c ---- */
+
 /* What the answer says, into the entry. */
 void budget_learn(
     struct upstream_call *c, const ration_attempt_t *a, int status, const struct learnt *l);
-/* The request that asked anew has its answer, or has none. */
-void budget_opened(struct upstream_call *c, const ration_attempt_t *a);
 /* Nobody sends for so long from now on, unless a pause is longer already. */
 void budget_pause(struct upstream_call *c, uint64_t for_ns);
 /* ns that are left of it. */
