@@ -10,7 +10,9 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "upstream.h"
 #include "upstreams.h"
@@ -645,6 +647,87 @@ test_names(void **state)
 	fixture_close(&f);
 }
 
+/* Without what stands beside the counters, and without a segment at all. */
+static void
+test_detached(void **state)
+{
+	char dir[] = "/dev/shm/ration-none.XXXXXX";
+	ration_attempt_t a = fresh();
+	ration_upstream_t u, v;
+	struct side_head *side;
+	struct segment *seg;
+	struct fixture f;
+	ration_t *r;
+
+	(void)state;
+	open_x(&f, BREAKER, &u);
+	seg = atomic_load(&f.r->seg);
+	side = seg->side;
+	seg->side = NULL;
+	assert_int_equal(ration_upstream(f.r, "x", &v), RATION_EDETACHED);
+	assert_int_equal(ration_upstream_begin(f.r, &u, 1, &a), RATION_EDETACHED);
+	assert_int_equal(ration_upstream_end(f.r, &u, &a, 200, NULL, 0), RATION_EINVAL);
+	/* Lost in the middle of a request. */
+	seg->side = side;
+	begin(&f, &u, &a);
+	seg->side = NULL;
+	end(&f, &u, &a, 503);
+	assert_int_equal(a.retry, 1);
+	seg->side = side;
+	fixture_close(&f);
+
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(ration_open_dir(dir, "t", RATION_FAIL_OPEN, &r), 0);
+	assert_int_equal(ration_upstream(r, "x", &u), 0);
+	a = fresh();
+	for (unsigned i = 1; i <= 5; i++) {
+		assert_int_equal(ration_upstream_begin(r, &u, 1, &a), RATION_ADMITTED);
+		assert_int_equal(ration_upstream_end(r, &u, &a, 429, NULL, 0), 0);
+		assert_int_equal(a.retry, i <= 4);
+		assert_true(a.wait_ms <= 1000u << (i - 1));
+	}
+	ration_close(r);
+	(void)rmdir(dir);
+}
+
+/* Wrong arguments. */
+static void
+test_arguments(void **state)
+{
+	ration_attempt_t a = fresh();
+	ration_upstream_t u, bad;
+	struct fixture f;
+
+	(void)state;
+	open_x(&f, BREAKER, &u);
+	assert_int_equal(ration_upstream_begin(f.r, &u, RATION_COST_MAX + 1, &a), RATION_ECOST);
+	assert_int_equal(ration_upstream_begin(NULL, &u, 1, &a), RATION_EINVAL);
+	a.size--;
+	assert_int_equal(ration_upstream_begin(f.r, &u, 1, &a), RATION_EINVAL);
+	a = fresh();
+	assert_int_equal(ration_upstream_end(f.r, &u, &a, 200, NULL, 0), RATION_EINVAL);
+	begin(&f, &u, &a);
+	assert_int_equal(ration_upstream_end(f.r, &u, &a, -1, NULL, 0), RATION_EINVAL);
+	assert_int_equal(ration_upstream_end(f.r, &u, &a, 200, NULL, 1), RATION_EINVAL);
+	end(&f, &u, &a, 200);
+	assert_int_equal(ration_upstream_end(f.r, &u, &a, 200, NULL, 0), RATION_EINVAL);
+	bad = u;
+	memset(bad.name, 'x', sizeof(bad.name));
+	assert_int_equal(ration_upstream_begin(f.r, &bad, 1, &a), RATION_EINVAL);
+	/* A place of another segment, or none: it is looked up. */
+	bad = u;
+	bad.place = 4711;
+	begin(&f, &bad, &a);
+	end(&f, &u, &a, 200);
+	assert_int_equal(atomic_load(&entry_of(&f, &u)[U_COUNT + UC_answered]), 2);
+	/* What costs nothing. */
+	a = fresh();
+	assert_int_equal(ration_upstream_begin(f.r, &u, 0, &a), RATION_ADMITTED);
+	end(&f, &u, &a, 200);
+	assert_int_equal(atomic_load(&entry_of(&f, &u)[U_SENT]), 2);
+	fixture_close(&f);
+}
+
 /* Anything may stand in an entry: calls end, and with time all is well again. */
 static void
 test_scribbles(void **state)
@@ -699,6 +782,8 @@ main(void)
 		cmocka_unit_test(test_low),
 		cmocka_unit_test(test_policy),
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_detached),
+		cmocka_unit_test(test_arguments),
 		cmocka_unit_test(test_scribbles),
 	};
 
