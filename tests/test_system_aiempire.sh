@@ -260,6 +260,37 @@ ration set whatsapp.out 10k/month --key clinic:78 --reason 'contract 4890' >/dev
 call POST /v1/messages ae_78
 is 'enterprise, negotiated while it runs: admitted' "$code $(limit_of whatsapp.out clinic:78)" '202 10000'
 
+# ---- Notifications: each once, with the policy's words; a reminder; an upgrade makes them new ----
+told() { # all that was told of clinic:5, oldest first
+	ration --json events clinic:5 |
+		jq -r '[.events[] | "\(.type) \(.level) \(.action) of \(.limit_units)"] | join("; ")'
+}
+tells() { [[ $(told) == "$1" ]]; }
+told_is() { # WHAT EXPECTED: within some seconds
+	until_true tells "$2" || true
+	is "$1" "$(told)" "$2"
+}
+take llm.tokens clinic:5 299999
+take llm.tokens clinic:5 1
+so_far='threshold 60 inform of 500000'
+told_is 'at 60 % of the month: informed' "$so_far"
+take llm.tokens clinic:5 100000
+so_far+='; threshold 80 suggest an upgrade of 500000'
+told_is 'at 80 %: an upgrade is suggested' "$so_far"
+take llm.tokens clinic:5 1000
+clock 172700
+told_is 'before two days have passed: nothing more' "$so_far"
+clock 101
+so_far+='; reminder 80 suggest an upgrade of 500000'
+told_is 'after two days in which nothing changed: reminded' "$so_far"
+take llm.tokens clinic:5 99000
+so_far+='; threshold 95 escalate of 500000; threshold 100 paused of 500000'
+told_is 'at 100 %: escalated, and paused' "$so_far"
+ration plan clinic:5 growth --reason upgrade >/dev/null
+take llm.tokens clinic:5 1000000
+so_far+='; threshold 60 inform of 2500000'
+told_is 'upgraded, and at 60 % of the new cap: informed anew' "$so_far"
+
 # ---- Who is nobody ----
 call GET /v1/contacts ''
 is 'no key: 401' "$code" 401
