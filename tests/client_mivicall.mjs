@@ -25,9 +25,17 @@ is('Retry-After 63: not earlier', (await pauses(1, after(63)))[0], 63_000);
 {
 	const date = new Date(1_800_000_000_000 + 30_000).toUTCString(); // the scripted clock stands at its start
 	spread('Retry-After as a date', await pauses(400, after(date)), 30_000, 31_000);
+	const theirs = (seconds) => new Date(1_900_000_000_000 + seconds * 1000).toUTCString();
+	spread('Retry-After as a date, by a clock that is wrong',
+		await pauses(400, [429, { date: theirs(0), 'retry-after': theirs(20) }]), 20_000, 21_000);
 }
 
 /* ---- The tries ---- */
+for (const body of ['{"half', '', 'null', '<html>']) {
+	const s = scripted(Mivicall, [429, { 'retry-after': '3' }, body], [200, {}, body]);
+	is(`a body like '${body}': an answer all the same`, (await s.client.request('GET', '/')).status, 200);
+	is(`a body like '${body}': two tries`, s.record.length, 2);
+}
 {
 	const s = scripted(Mivicall, 429, 429, 429, 429, 429, 429, 200);
 	is('denied six times: answered', (await s.client.request('GET', '/')).status, 200);
@@ -49,13 +57,13 @@ for (const status of [0, 500, 503, 404]) {
 	const hosts = real(Mivicall, 'mv_live_birch', (i) => ({ 'X-Forwarded-For': `198.51.100.${i % 8}` }));
 	await run(hosts.client, 400, 1, 'GET', '/v1/numbers');
 	between('400 from eight hosts: denied by the second and by the minute',
-		allAnswered('400 from eight hosts', hosts, 400, 1), 10, 16);
+		allAnswered('400 from eight hosts', hosts, 400, 1), 1, 20);
 }
 {
 	await ration('clock', '+70s');
 	const one = real(Mivicall, 'mv_live_cedar');
 	await run(one.client, 120, 4, 'GET', '/v1/numbers');
-	between('120 from one address, 4 at once: denied', allAnswered('120 from one address, 4 at once', one, 120, 2), 4, 40);
+	between('120 from one address, 4 at once: denied', allAnswered('120 from one address, 4 at once', one, 120, 2), 1, 40);
 	between('120 from one address: the longest pause is about a minute',
 		Math.max(...one.client.log.map((a) => a.wait ?? 0)), 50_000, 66_000);
 }

@@ -35,7 +35,7 @@ moved=$(($(ration --json status | jq .now) - $(date +%s)))
 case $system in
 mivicall) # 30 in the second
 	clock 70
-	program 40 mv_live_birch
+	program 60 mv_live_birch --at-once 4
 	between 'in real time: it took (ms)' "$took" 1000 5000
 	;;
 oxenty) # a minute's requests were spent nearly a minute ago

@@ -30,7 +30,10 @@ export const realClock = {
 	},
 };
 
-/** Retry-After, seconds or an HTTP date, as ms from now; null: there is none that makes sense. */
+/**
+ * Retry-After, seconds or an HTTP date, as ms from now on (which is by the clock of who wrote the date);
+ * null: there is none that makes sense.
+ */
 export function retryAfter(value, now) {
 	if (value === null || value.trim() === '')
 		return null;
@@ -40,6 +43,13 @@ export function retryAfter(value, now) {
 	return Number.isNaN(date) ? null : Math.max(0, date - now);
 }
 
+function parsed(text) {
+	try {
+		return JSON.parse(text);
+	} catch {
+		return text; // an answer all the same
+	}
+}
 const number = (text) => (text !== null && /^\d{1,15}$/.test(text) ? Number(text) : null);
 
 export class Client {
@@ -127,7 +137,7 @@ export class Client {
 			const text = await response.text();
 			answer.status = response.status;
 			answer.headers = response.headers;
-			answer.body = text.startsWith('{') ? JSON.parse(text) : text;
+			answer.body = parsed(text);
 		} catch (error) { // nothing came, or not all of it
 			answer.status = 0;
 			answer.error = error.cause?.code ?? error.name;
@@ -135,7 +145,7 @@ export class Client {
 		answer.came = this.clock.now();
 		if (answer.headers) {
 			const header = (name) => answer.headers.get(name);
-			answer.retryAfter = retryAfter(header('retry-after'), answer.came);
+			answer.retryAfter = retryAfter(header('retry-after'), Date.parse(header('date')) || answer.came);
 			answer.limit = number(header('x-ratelimit-limit'));
 			answer.remaining = number(header('x-ratelimit-remaining'));
 			answer.reset = number(header('x-ratelimit-reset'));
@@ -169,7 +179,7 @@ export class Line {
 
 export const good = (answer) => answer.status >= 200 && answer.status < 300;
 
-/** The figures of a log.  tooEarly: the first try that was sent before it might have been. */
+/** The figures of a log.  too_early: the first try that was sent before it might have been. */
 export function summary(log, began, ended) {
 	const last = new Map(), denials = new Map();
 	const s = { requests: 0, answered: 0, sent: log.length, retries: 0, denied: 0, failed: 0,
@@ -257,9 +267,9 @@ export async function main(url, System, what) {
 	if (!process.argv[1] || pathToFileURL(process.argv[1]).href !== url)
 		return;
 	const name = process.argv[1].split('/').pop();
-	const fail = (text) => {
+	const fail = (text, status = 2) => {
 		console.error(`${name}: ${text}`);
-		process.exit(2);
+		process.exit(status);
 	};
 	let o;
 	try {
@@ -284,7 +294,7 @@ export async function main(url, System, what) {
 		try {
 			upstream = share(o.ration, o);
 		} catch (error) {
-			fail(error.message);
+			fail(error.message, 3);
 		}
 	}
 	const began = realClock.now();
@@ -293,7 +303,7 @@ export async function main(url, System, what) {
 		`${a.request.id}: ${a.status || a.error}, again in ${seconds(a.wait)} s`);
 	const client = new System({ url: o.url.replace(/\/$/, ''), key: o.key, headers, upstream,
 		report: o.quiet || o.json ? undefined : report });
-	await run(client, n, atOnce, method, path);
+	await run(client, n, atOnce, method, path).catch((error) => fail(error.message, 3));
 
 	const s = summary(client.log, began, realClock.now());
 	s.warnings = {};
