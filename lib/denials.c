@@ -96,9 +96,9 @@ denials_begin(struct ration *r)
 static bool
 in_range(const struct segment *seg, unsigned place, uint64_t now_ns, const struct denial *d)
 {
-	return d->number != 0 && d->number % SIDE_DENIALS == place && d->shared_ns < now_ns + NS_S &&
-	    d->unix_ns > 0 && d->unix_ns < UNIX_MOST && d->key_len > 0 &&
-	    d->limit_id < LIMITS_MAX && d->kind <= RATION_COUNT_ONLY &&
+	return d->number != 0 && d->number % SIDE_DENIALS == place &&
+	    d->shared_ns < now_ns + NS_S && d->unix_ns > 0 && d->unix_ns < UNIX_MOST &&
+	    d->key_len > 0 && d->limit_id < LIMITS_MAX && d->kind <= RATION_COUNT_ONLY &&
 	    d->reason <= RATION_R_QUEUE && d->mode <= MODE_OFF && d->retry_at >= RATION_NEVER &&
 	    ((d->flags & DENIAL_NOSLOT) != 0 || d->slot < seg->nslots);
 }

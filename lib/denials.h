@@ -79,7 +79,10 @@ bool denials_claim(struct ration *r, uint64_t which, uint64_t now_ns);
 void denials_put(const struct ration *r, const struct segment *seg, struct denial *d);
 /* The same where only a rate's figures are at hand: mode, reason and key need not be filled in. */
 void denials_plain(const struct ration *r, const struct segment *seg, struct denial *d);
-/* Who we are: at the start, and in a forked child, where nothing was noted yet either. */
+/*
+ * Who we are: at the start, and in a forked child, where nothing was noted yet either.  A child of
+ * a raw clone(2) goes on under its parent's number.
+ */
 void denials_begin(struct ration *r);
 
 /* ---- reading ---- */

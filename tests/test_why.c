@@ -754,6 +754,8 @@ test_command(void **state)
 	RUN(2, s, "why", "clinic:7", "-n", "0");
 	(void)strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
 	RUN(0, s, "why", "clinic:7", "--at", at);
+	RUN(0, s, "why", "clinic:7", "--at", "0001-01-01 00:00:00");
+	RUN(0, s, "why", "clinic:7", "--at", "9223372036854775807");
 	(void)strftime(at, sizeof(at), "%H:%M", localtime(&now));
 	RUN(0, s, "why", "clinic:7", "--at", at);
 	(void)strftime(at, sizeof(at), "%Y-%m-%d %H:%M:%S", localtime(&now));

@@ -385,7 +385,7 @@ read_arguments(struct ctx *c, const struct args *a, unsigned char key[256], stru
 		return EXIT_USAGE;
 	}
 	if (text)
-		q->unix_ns = (at < INT64_MAX / NS_S ? at : INT64_MAX / NS_S) * NS_S;
+		q->unix_ns = (at < 1 ? 1 : at < INT64_MAX / NS_S ? at : INT64_MAX / NS_S) * NS_S;
 	q->limit = -1;
 	if (a->npos > 1 && (q->limit = limit_id(&c->seg, a->pos[1])) < 0) {
 		complain("why: %s: no such limit; ration status lists them", a->pos[1]);
