@@ -44,8 +44,7 @@ static const char *const sql[STATEMENTS] = {
 	[NEXT] = "SELECT min(remind_at) FROM notified WHERE remind_at > 0",
 	[RESUME] = "UPDATE notified SET ends = ?1 + span WHERE period = 0 AND ends > ?1 + span",
 	[TAIL] = "SELECT segment, number, settled FROM notes_tail",
-	[TAIL_PUT] = "INSERT OR REPLACE INTO notes_tail (id, segment, number, settled)"
-		     " VALUES (1, ?, ?, ?)",
+	[TAIL_PUT] = "INSERT OR REPLACE INTO notes_tail VALUES (1, ?, ?, ?)",
 };
 
 const struct store_part store_part_notified = { { [3] = schema }, sql, STATEMENTS };
