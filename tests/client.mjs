@@ -187,6 +187,11 @@ export function allAnswered(what, run, requests, most) {
 	return run.record.filter((e) => e.status === 429).length;
 }
 
+/** The least ms between two calls of fetch but one: a busy machine may hold up one after its turn. */
+export function closest(record) {
+	return record.slice(1).map((e, i) => e.sent - record[i].sent).sort((a, b) => a - b)[1];
+}
+
 /** Of many pauses drawn: all between, and spread over all of it. */
 export function spread(what, values, low, high) {
 	const mean = values.reduce((a, b) => a + b, 0) / values.length, tenth = (high - low) / 10;
