@@ -100,8 +100,17 @@ void recorded_forget(const struct history *h);
 
 /* What a slot in use, or a GONE one, holds.  False: none, or a chunk. */
 bool history_reading(const struct segment *seg, uint64_t slot, struct cursor *out);
-void history_failed(struct history *h, const char *what);
 uint64_t history_cpu_ns(void);
+
+/* ---- history_write.c ---- */
+
+/* The store failed: said once a minute. */
+void history_failed(struct history *h, const char *what);
+/*
+ * All that is queued; in_time: as much of it as there is time for, the rest is taken out of the
+ * batch.  False: none of it, the store failed.
+ */
+bool history_write(struct history *h, bool in_time);
 
 /* ---- history_upkeep.c ---- */
 
