@@ -66,7 +66,7 @@ seen(void *arg, const struct segment *seg, uint64_t slot)
 {
 	struct notifier *n = arg;
 
-	if (!thresholds_new(&n->t, slot))
+	if (!thresholds_follow(&n->t) || !thresholds_new(&n->t, slot))
 		return;
 	if (n->nwaiting < WAITING)
 		n->waiting[n->nwaiting++] = (uint32_t)slot;

@@ -72,6 +72,16 @@ void thresholds_close(struct thresholds *t);
 void thresholds_forget(struct thresholds *t);
 /* The time and the policy of now.  False: there is no policy yet. */
 bool thresholds_now(struct thresholds *t);
+/* The same, if the policy is another than it was: the one before may be gone from memory. */
+static inline bool
+thresholds_follow(struct thresholds *t)
+{
+	const struct policy_head *head = t->keeper->seg.policy;
+	uint64_t word = atomic_load_explicit(&head->word, memory_order_relaxed);
+
+	return (t->policy.head == head && t->policy.version == POLICY_CURRENT(word)) ||
+	    thresholds_now(t);
+}
 /* Is there something about this slot that was not dealt with? */
 bool thresholds_new(struct thresholds *t, uint64_t slot);
 /*
