@@ -234,7 +234,7 @@ static const char live_policy[] =
     "  \"* /static/*\": [ip]\n"
     "assign: {\"k1\": large, \"k2\": large}\n"
     "overrides: [{key: k3, limit: read, rates: 1/min}]\n"
-    "exempt: {addresses: [10.0.9.0/24]}\n";
+    "exempt: {addresses: [10.0.9.1/32]}\n";
 
 struct request {
 	const char *method;
@@ -278,9 +278,26 @@ ask(ration_t *r, const struct request *q, ration_decision_t *d)
 	return v;
 }
 
+/* Units asked of `daily`, as rationd counts them: by key and day. */
+#define DAYS 30
+static uint64_t daily[8][DAYS];
+static int64_t first_day;
+
 static void
+count_daily(const struct request *q, const ration_decision_t *d)
+{
+	int64_t day = d->now / 86400;
+
+	first_day = first_day != 0 ? first_day : day;
+	assert_true(day - first_day < DAYS);
+	daily[q->key[1] - '0'][day - first_day]++;
+}
+
+/* Each limit that refused is counted.  True: `daily` is one of them. */
+static bool
 limit_denied(ration_t *r, const ration_decision_t *d, json_t *counts)
 {
+	bool is_daily = false;
 	unsigned seen = 0;
 
 	for (unsigned i = 0; i < d->nrates; i++) {
@@ -291,9 +308,11 @@ limit_denied(ration_t *r, const ration_decision_t *d, json_t *counts)
 			continue;
 		seen |= 1u << claim;
 		assert_true(ration_limit_name(r, d, claim, name, sizeof(name)) > 0);
+		is_daily |= strcmp(name, "daily") == 0;
 		(void)json_object_set_new(counts, name,
 		    json_integer(json_integer_value(json_object_get(counts, name)) + 1));
 	}
+	return is_daily;
 }
 
 static void
@@ -317,8 +336,10 @@ serve(const struct server *s, FILE *log, json_t *counts, uint64_t totals[2])
 		random_request(&q);
 		v = ask(r, &q, &d);
 		totals[v]++;
-		if (v == RATION_DENIED)
-			limit_denied(r, &d, counts);
+		if (v == RATION_DENIED ? limit_denied(r, &d, counts)
+				       : (d.flags & (RATION_F_EXEMPT | RATION_F_UNROUTED)) == 0 &&
+			    strncmp(q.path, "/things", 7) == 0)
+			count_daily(&q, &d);
 		(void)fprintf(log,
 		    "{\"ts\":%" PRId64 ",\"request\":\"%s %s HTTP/1.1\",\"remote_addr\":\"%s\","
 		    "\"who\":{\"key\":\"%s\"}}\n",
@@ -340,7 +361,17 @@ check_history(const struct server *s)
 {
 	char policy[128];
 	json_t *j;
-	json_int_t fewest, most;
+	json_int_t fewest, most, above = 0;
+
+	/* Asked for by itself a key's usage is recorded first. */
+	for (int k = 0; k < 8; k++) {
+		char params[32];
+
+		(void)snprintf(params, sizeof(params), "{'key':'k%d'}", k);
+		json_decref(ok(s, "usage", params));
+		for (int i = 0; i < DAYS; i++)
+			above += daily[k][i] > 40 ? (json_int_t)daily[k][i] - 40 : 0;
+	}
 
 	put_file(s, "new.yaml", history_policy);
 	path_in(s, "new.yaml", policy, sizeof(policy));
@@ -355,6 +386,7 @@ check_history(const struct server *s)
 	fewest = of_list(j, "limits", "limit", "daily", "denied_fewest");
 	assert_int_equal(fewest, of_list(j, "limits", "limit", "daily", "denied_most"));
 	assert_true(fewest > 0);
+	assert_int_equal(fewest, above);
 	assert_int_equal(of_list(j, "limits", "limit", "write", "denied_most"), 0);
 	json_decref(j);
 	RUN(0, s, "try", policy, "--history", "--last", "8d");
