@@ -70,12 +70,12 @@ get_command(struct loader *l, const struct node *n, struct receiver *r)
 		    memchr(w->text, '\0', w->len) != NULL)
 			report_add(&l->r, w->mark, "found %s, expected a word of up to %u bytes",
 			    shown_node(w), TEXT_MAX);
+		else if (w == n->first && w->text[0] != '/')
+			report_add(&l->r, w->mark,
+			    "found %s, expected the absolute path of a program", shown_node(w));
 		else
 			argv[i++] = w->text;
 	}
-	if (n->first->kind == NODE_SCALAR && n->first->text[0] != '/')
-		report_add(&l->r, n->first->mark,
-		    "found %s, expected the absolute path of a program", shown_node(n->first));
 	r->argv = argv;
 }
 

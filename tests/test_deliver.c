@@ -3,7 +3,7 @@
  * back; by a rationd that is killed meanwhile; to commands that overrun.  Each event arrives, in
  * order where that is promised, under one id, and nobody waits for anybody else.
  *
- * Usage: test_deliver RATIOND RATION
+ * Usage: test_deliver RATIOND RATION SLOW_NAMES [TEST]
  */
 #include "command.h"
 
@@ -29,6 +29,7 @@ struct world {
 	int made; /* events */
 };
 static struct world w;
+static const char *slow_names; /* a library */
 
 static int
 begin(void **state)
@@ -336,6 +337,35 @@ test_trouble(void **state)
 	wait_says("hook", "queued", 0);
 	check_got(false);
 	assert_int_equal(says("hook", "failed") + says("hook", "dropped"), 0);
+}
+
+/* Names are not answered for: nobody waits for that, while it goes on or when its time is over. */
+static void
+test_slow_names(void **state)
+{
+	int64_t until = mono_ms() + 1500;
+
+#ifdef __SANITIZE_ADDRESS__
+	skip(); /* it wants to be loaded first itself */
+#endif
+	put_policy("  - {name: lost, webhook: \"http://ops.example/in\", timeout: 300ms" QUICK
+		   "}\n" APPEND(""),
+	    w.s->dir);
+	(void)setenv("LD_PRELOAD", slow_names, 1);
+	start(w.s);
+	(void)unsetenv("LD_PRELOAD");
+	make_events(2);
+	while (mono_ms() < until) {
+		int64_t asked = mono_ms();
+
+		assert_true(says("lost", "queued") == 2);
+		assert_true(mono_ms() - asked < 1000);
+		(void)poll(NULL, 0, 20);
+	}
+	others_are_served(4);
+	assert_int_equal(stop(w.s, SIGTERM), 0);
+	assert_non_null(strstr(w.s->log, "receiver lost: ev-"));
+	assert_true(mono_ms() - until < 5000);
 }
 
 /* An endless answer costs nothing but the connection. */
@@ -660,6 +690,7 @@ main(int argc, char **argv)
 		TEST(test_told),
 		TEST(test_only),
 		TEST(test_trouble),
+		TEST(test_slow_names),
 		TEST(test_flood),
 		TEST(test_retry_after),
 		TEST(test_killed),
@@ -674,13 +705,14 @@ main(int argc, char **argv)
 		TEST(test_vanished),
 	};
 
-	if (argc < 3) {
-		(void)fprintf(stderr, "usage: test_deliver RATIOND RATION\n");
+	if (argc < 4) {
+		(void)fprintf(stderr, "usage: test_deliver RATIOND RATION SLOW_NAMES [TEST]\n");
 		return 2;
 	}
 	program = argv[1];
 	command = argv[2];
-	if (argc > 3)
-		cmocka_set_test_filter(argv[3]);
+	slow_names = argv[3];
+	if (argc > 4)
+		cmocka_set_test_filter(argv[4]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
