@@ -20,7 +20,7 @@
 
 #include "hmac.h"
 
-#define FLOOD (8u << 20)
+#define FLOOD (1u << 20)
 #define FRESH_S 30
 
 static int64_t
@@ -79,6 +79,7 @@ note(struct hook *h, struct evhttp_request *req)
 	return g;
 }
 
+/* An answer that does not end. */
 static void
 flood(struct evhttp_request *req)
 {
@@ -87,7 +88,8 @@ flood(struct evhttp_request *req)
 
 	(void)evbuffer_add(out, much, FLOOD);
 	free(much);
-	evhttp_send_reply(req, 200, "OK", out);
+	evhttp_send_reply_start(req, 200, "OK");
+	evhttp_send_reply_chunk(req, out);
 	evbuffer_free(out);
 }
 

@@ -21,7 +21,7 @@ enum manner {
 	MANNER_BUSY,    /* 503, Retry-After: 2 */
 	MANNER_MOVED,   /* 302 to a place that would confirm */
 	MANNER_HANG_UP, /* closes the connection */
-	MANNER_FLOOD,   /* 200 and an answer of 8 MiB */
+	MANNER_FLOOD,   /* 200 and an answer without an end */
 	MANNERS
 };
 
