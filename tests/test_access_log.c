@@ -278,14 +278,20 @@ test_json_broken(void **state)
 		"{\"ts\":1,\"a\":\"\\u12\"}", "{\"ts\":1,\"a\":\"\\ud800\"}",
 		"{\"ts\":1,\"a\":\"\\udc00\"}", "{\"ts\":1,\"a\":tru}", "{\"ts\":1,\"a\":[1,]}",
 		"{\"ts\":1,\"a\":[1}", "{ts:1}", "{\"ts\" 1}", "{\"ts\":1 \"a\":2}", "{\"ts\":-5}",
-		"{\"time\":\"yesterday\"}", "{\"a\":1}",
-		"{\"ts\":1,\"a\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"
-		"]]]}" };
+		"{\"time\":\"yesterday\"}", "{\"a\":1}" };
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		if (parse(LOG_JSON, bad[i], NULL) == NULL)
 			fail_msg("%s: taken", bad[i]);
+	/* The object itself and 31 arrays, then one more. */
+	for (int depth = 31; depth <= 32; depth++) {
+		char deep[128];
+
+		(void)snprintf(deep, sizeof(deep), "{\"ts\":1,\"a\":%.*s1%.*s}", depth,
+		    "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", depth, "]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]");
+		assert_true((parse(LOG_JSON, deep, NULL) == NULL) == (depth == 31));
+	}
 }
 
 static void

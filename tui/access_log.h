@@ -85,13 +85,20 @@ const char *log_field_names(enum log_format format);
  */
 const char *log_parse(struct log_reader *r, char *line, size_t len, struct log_line *out);
 
-/* ---- parts ---- */
+/* ---- access_time.c ---- */
 
 /*
  * "10/Oct/2026:13:55:36 +0200", "2026-10-10T13:55:36.5+02:00", or a number: seconds, also with
  * a fraction, ms, us or ns since 1970, told apart by their size.  1970 to 2262.
  */
 bool log_time(const char *text, size_t len, int64_t *unix_ns);
+/*
+ * The first of these forms, 26 bytes: lines of one minute differ in two digits, so the reader
+ * remembers the last.
+ */
+bool log_time_again(struct log_reader *r, const char *text, int64_t *unix_ns);
+/* ---- parts of it ---- */
+
 /* Quoted text up to its quote, unescaped in place; NULL: it has no end. */
 char *log_unquote(char *p, const char *end, struct log_text *out);
 /* An argument of a query, unescaped into buf, cut there. */
