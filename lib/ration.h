@@ -554,7 +554,7 @@ int ration_upstream(ration_t *r, const char *name, ration_upstream_t *out);
  * only.
  * Lock-free, no system call, but of a breaker's probe: its holder takes a lock that ends with him,
  * and who is refused for a probe looks, at most ten times a second, whether its holder lives.
- * Or RATION_EINVAL, _ECOST, _EBUSY, _EDETACHED (with RATION_FAIL_OPEN: admitted).
+ * Or RATION_EINVAL, _ECOST, _EDETACHED (with RATION_FAIL_OPEN: admitted).
  */
 int ration_upstream_begin(ration_t *r, ration_upstream_t *u, uint64_t cost, ration_attempt_t *a);
 /*

@@ -112,12 +112,11 @@ take(struct upstream_call *c, ration_attempt_t *a)
 	if (b != BUDGET_FITS && b != BUDGET_OPENS) {
 		if (g == GATE_PROBE)
 			breaker_unprobe(c, a->token);
-		if (b == BUDGET_BUSY)
-			return RATION_EBUSY;
+		/* Busy: others were faster each time; as if one of them went first. */
 		return deny(c, a,
 		    b == BUDGET_LIMIT       ? RATION_U_LIMIT
-			: b == BUDGET_FIRST ? RATION_U_FIRST
-					    : RATION_U_SPENT,
+			: b == BUDGET_SPENT ? RATION_U_SPENT
+					    : RATION_U_FIRST,
 		    wait_ns);
 	}
 	a->flags = IN_FLIGHT | (g == GATE_PROBE ? PROBE : 0);

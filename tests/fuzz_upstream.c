@@ -106,7 +106,7 @@ use(int status, const ration_attr_t *headers, size_t n, uint64_t cost)
 	for (unsigned i = 0; i < 6; i++) {
 		int v = ration_upstream_begin(f.r, &u, cost, &a);
 
-		need(v == RATION_ADMITTED || v == RATION_DENIED || v == RATION_EBUSY, "begin");
+		need(v == RATION_ADMITTED || v == RATION_DENIED, "begin");
 		need(v != RATION_DENIED ||
 			(a.wait_ms > 0 && a.reason != RATION_U_NONE &&
 			    a.wait_ms <= UPSTREAM_AHEAD_NS / MS_NS + 1),
