@@ -304,6 +304,21 @@ others_are_served(int n)
 	wait_lines("told", before + n, 2000);
 }
 
+/* A receiver that takes its time, all of it, delays nobody. */
+static void
+test_stalled(void **state)
+{
+	put_secret(SECRET);
+	put_policy(HOOK(", timeout: 1min") APPEND(""), w.hook->port, w.s->dir);
+	start(w.s);
+	w.hook->manner = MANNER_STALL;
+	make_events(2);
+	wait_got(1);
+	others_are_served(6);
+	assert_int_equal(w.hook->n, 1);
+	assert_int_equal(says("hook", "under_way"), 1);
+}
+
 static void
 test_trouble(void **state)
 {
@@ -700,6 +715,7 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(test_told),
 		TEST(test_only),
+		TEST(test_stalled),
 		TEST(test_trouble),
 		TEST(test_slow_names),
 		TEST(test_flood),
