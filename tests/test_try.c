@@ -330,7 +330,7 @@ serve(const struct server *s, FILE *log, json_t *counts, uint64_t totals[2])
 			char params[64];
 
 			(void)snprintf(params, sizeof(params), "{'advance_s':%d}",
-			    (int)(STEP * (1 + draw(9) / 8 * 100)));
+			    (int)(STEP * (1 + draw(9) / 8 * 200)));
 			json_decref(ok(s, "clock", params));
 		}
 		random_request(&q);
