@@ -232,23 +232,35 @@ make_log 100000 json >"$dir/large.json"
 run 0 "$dir/p.yaml" --log "$dir/large.json" --attr key=api.key --json
 is '[.lines,.malformed]' '[100000,0]'
 
-# ---- ten million lines ----
+# ---- ten million lines: the processor's time, for others may be on the machine too ----
 if [[ $long == --long ]]; then
 	make_log 10000000 >"$dir/day.log"
+	cat >"$dir/day.yaml" <<-'END'
+		limits:
+		  api: [300/min, 30/s]
+		  per-ip: {rates: [10/s burst 20, 60/min], key: {attribute: ip, address: true}}
+		  daily: 2000/day
+	END
 	start=$EPOCHREALTIME
-	ration try "$dir/p.yaml" --log "$dir/day.log" --attr key=arg.api_key --json >"$dir/out" &
-	server=$! most=0
+	ration try "$dir/day.yaml" --log "$dir/day.log" --attr key=arg.api_key --json >"$dir/out" &
+	server=$! most=0 cpu='' last=0
 	while kill -0 "$server" 2>/dev/null; do
-		kb=$(awk '/^Pss:/ { n += $2 } END { print n + 0 }' "/proc/$server/smaps_rollup" 2>/dev/null) || kb=0
+		# Its own memory, and the segment, all of which is allocated.
+		kb=$({
+			awk '/^Rss(Anon|File):/ { print $2 }' "/proc/$server/status"
+			du -sk "$dir"/ration-try.*
+		} 2>/dev/null | awk '{ n += $1 } END { print n + 0 }') || kb=0
 		((kb <= most)) || most=$kb
+		cpu=$(awk -v hz="$(getconf CLK_TCK)" '{ print ($14 + $15 + $16 + $17) / hz }' "/proc/$server/stat" 2>/dev/null) || true
+		[[ -z $cpu ]] || last=$cpu
 		sleep 0.1
 	done
 	wait "$server"
 	server=''
-	awk -v a="$start" -v b="$EPOCHREALTIME" -v kb="$most" \
-		'BEGIN { printf "10,000,000 lines: %.1f s, %.0f MiB\n", b - a, kb / 1024 }'
+	awk -v a="$start" -v b="$EPOCHREALTIME" -v kb="$most" -v cpu="$last" \
+		'BEGIN { printf "10,000,000 lines: %.1f s, of a processor %.1f s, %.0f MiB\n", b - a, cpu, kb / 1024 }'
 	is .lines 10000000
-	is '.seconds < 30' true
+	awk -v cpu="$last" 'BEGIN { exit !(cpu < 30) }' || wrong "$last s of a processor"
 	((most < 500 * 1024)) || wrong "$most KiB"
 fi
 ((bad == 0))
