@@ -101,7 +101,7 @@ failed(struct notifier *n, const char *err)
 	n->rest = FAILED_TURNS;
 }
 
-/* The notes from the tail on; false: there is no room for more events. */
+/* False: it is not there. */
 static bool
 read_note(struct notifier *n, uint64_t number)
 {
@@ -113,12 +113,17 @@ read_note(struct notifier *n, uint64_t number)
 	return true;
 }
 
-static void
+/* All of them may have been written since, by clients who meant it.  False: all are read. */
+static bool
 read_holes(struct notifier *n)
 {
-	for (unsigned i = n->nholes; i-- > 0;)
+	for (unsigned i = n->nholes; i-- > 0;) {
+		if (teller_full(&n->tell))
+			return true;
 		if (read_note(n, n->holes[i].number) || ++n->holes[i].turns > HOLE_TURNS)
 			n->holes[i] = n->holes[--n->nholes];
+	}
+	return teller_full(&n->tell);
 }
 
 /* False: all are read. */
@@ -198,8 +203,7 @@ batch(struct notifier *n, uint64_t head, uint64_t until_ns)
 		failed(n, err);
 		return false;
 	}
-	read_holes(n);
-	more = read_notes(n, head, until_ns) || read_waiting(n, until_ns) ||
+	more = read_holes(n) || read_notes(n, head, until_ns) || read_waiting(n, until_ns) ||
 	    go_over_table(n, until_ns);
 	n->tail.settled = n->t.settled;
 	if (teller_end(&n->tell, &n->tail, err, sizeof(err)) != 0) {

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include "notes.h"
 
 #define RACERS 8u
+#define LATE 64u
 
 static const unsigned racing_keys = 1000;
 
@@ -98,6 +100,48 @@ test_forged(void **state)
 	told_take("day", "k", 50);
 	told_expect("threshold 60 day k");
 	told_nothing();
+}
+
+/*
+ * Numbers are taken, and all their notes come at once, each of a key that has crossed all that
+ * there is: more events than are dealt with at a time.
+ */
+static void
+test_late_notes(void **state)
+{
+	const struct segment *seg = handle_current(told.r);
+	struct side_head *real = seg->side, *aside = calloc(1, SIDE_BYTES);
+	struct segment mine = *seg;
+	ration_decision_t d = RATION_DECISION_INIT;
+	char key[16];
+	uint64_t base;
+
+	assert_non_null(aside);
+	base = word_count(&real->noted, LATE);
+	while (told_status("waiting") < LATE)
+		told_pause(1);
+	((struct segment *)(uintptr_t)seg)->side = NULL;
+	mine.side = aside;
+	atomic_store(&aside->noted, base);
+	for (unsigned i = 0; i < LATE; i++) {
+		(void)snprintf(key, sizeof(key), "late-%u", i);
+		assert_int_equal(ration_acquire(told.r, "many", key, 100, &d), RATION_ADMITTED);
+		notes_put(&mine,
+		    &(struct note) { .slot = d.receipts[0].slot,
+			.birth = d.receipts[0].birth,
+			.percent = 80,
+			.used = 100,
+			.units = 100,
+			.tick = tick_of(clock_precise(&told.r->clock, seg->policy)) });
+	}
+	for (uint64_t n = base + 1; n <= base + LATE; n++)
+		for (unsigned i = 0; i < SIDE_NOTE_WORDS; i++)
+			atomic_store(&side_note(real, n)[i], atomic_load(&side_note(aside, n)[i]));
+	((struct segment *)(uintptr_t)seg)->side = real;
+	free(aside);
+	while (told_status("told") < LATE * 3 * 8)
+		told_pause(5);
+	assert_int_equal(told_status("told"), LATE * 3 * 8);
 }
 
 /* ---- bounds ---- */
@@ -225,6 +269,7 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		T(test_dropped),
 		T(test_forged),
+		T(test_late_notes),
 		T(test_full),
 		T(test_race),
 	};

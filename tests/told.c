@@ -20,6 +20,7 @@ static const char policy[] =
     "  bucket: {rates: 10/s burst 100, notify: [50]}\n"
     "  quiet: 100/min\n"
     "  mark: 1/day\n"
+    "  many: {rates: [100/h fixed, 100/day, 100/month], notify: [10, 20, 30, 40, 50, 60, 70, 80]}\n"
     "defaults: {plan: small}\n";
 
 struct told told;
