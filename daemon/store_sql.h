@@ -44,8 +44,8 @@ struct store {
 	sqlite3_stmt *step[STEPS];
 	int64_t next_id;
 	int64_t audit_id; /* of the entry that was written last */
-	unsigned depth; /* of transactions that are open */
-	bool broken;    /* something in them failed */
+	unsigned depth;   /* of transactions that are open */
+	bool broken;      /* something in them failed */
 	char why[512];
 	char receivers[RECEIVERS_MAX][RECEIVER_NAME_MAX + 1]; /* of the policy, by number */
 	unsigned nreceivers;

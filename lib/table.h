@@ -85,8 +85,8 @@ struct sweep {
 /*
  * One slot out of turn: when what kept it from being freed is done.
  */
-void table_sweep_one(const struct segment *seg, struct sweep *s, uint64_t slot, uint64_t now_ns,
-    int64_t unix_ns);
+void table_sweep_one(
+    const struct segment *seg, struct sweep *s, uint64_t slot, uint64_t now_ns, int64_t unix_ns);
 
 /*
  * Go over up to `count` slots from s->next on: take back what is half-made,
