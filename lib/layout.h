@@ -2,9 +2,8 @@
  * layout.h - what lies in shared memory, bit by bit, and why it is safe.
  *
  * Two objects make an instance, and a third stands beside them (side.h).  *Counters* is writable by
- *the group: whatever is read from it is input, loaded once, range-checked, never an index before
- * that.  *Policy* (policy.h) is written by rationd alone and mapped read-only
- * by everybody else.
+ * the group: whatever is read from it is input, loaded once, range-checked, never an index before
+ * that.  *Policy* (policy.h) is written by rationd alone and mapped read-only by everybody else.
  *
  *	counters:  seg_head | limit counters | free bitmap | buckets | slots
  *		   | lease bitmap | queues

@@ -282,18 +282,31 @@ static const struct {
 	const char *name, *example;
 } table[] = {
 #define X(name, synopsis, options, min, max, help, example) { #name, example },
-	COMMANDS(X)
+	COMMANDS(X, NO_HEADING)
 #undef X
 };
 
 static void
 test_help(void **state)
 {
+	const char *in_page = NULL, *in_help = NULL;
 	char *page, name[64];
 	int fd = open(manual, O_RDONLY);
 
 	assert_true(fd >= 0);
 	page = read_all(fd);
+	/* One order: a group that the list gains or loses is the manual's too. */
+	RUN(0, "--help");
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		const char *before_page = in_page, *before_help = in_help;
+
+		snprintf(name, sizeof(name), ".It Xo\n.Ic %s\n", table[i].name);
+		in_page = strstr(page, name);
+		snprintf(name, sizeof(name), "\n  %s ", table[i].name);
+		in_help = strstr(ran.out, name);
+		if (in_page <= before_page || in_help <= before_help)
+			fail_msg("%s stands elsewhere in the manual or --help", table[i].name);
+	}
 	RUN(0, "--version");
 	assert_non_null(strstr(ran.out, ration_version()));
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {

@@ -20,7 +20,7 @@
 	X(CSV, "csv", 0, NULL, "every column, comma-separated, with a line of names") \
 	X(BATCH, "batch", 'b', NULL, \
 	    "print snapshots instead of a screen; also without a terminal") \
-	X(COUNT, "count", 'n', "N", "how many: snapshots, entries") \
+	X(COUNT, "count", 'n', "N", "how many: snapshots, or entries, the newest") \
 	X(DELAY, "delay", 'd', "S", "seconds between two snapshots or redraws") \
 	X(ROWS, "rows", 0, "N", "rows of a snapshot; 0: all") \
 	X(IDLE, "idle", 0, NULL, "keys too that have used nothing and rest") \
@@ -42,7 +42,7 @@
 	X(REASON, "reason", 'm', "TEXT", "why; goes into the audit trail") \
 	X(EXPECT, "expect", 0, "G", "only if the limit's generation is still G") \
 	X(DRY_RUN, "dry-run", 0, NULL, "check it, change nothing") \
-	X(ALL, "all", 'a', NULL, "every limit") \
+	X(ALL, "all", 'a', NULL, "all of them: every limit; requests that are decided too") \
 	X(AS_POLICY, "as-policy", 0, NULL, "as YAML, to be put into a policy file") \
 	X(LAST, "last", 0, "T", "so far back: 24h, 7d, 30d") \
 	X(BY, "by", 0, "WHAT", "totals by limit or plan") \
@@ -70,9 +70,11 @@ enum option_id {
 
 /*
  * Commands: name, arguments, options, least and most arguments, what it does,
- * an example.  The handler of NAME is cmd_NAME().
+ * an example.  The handler of NAME is cmd_NAME().  By what they are for: HEADING(title) stands
+ * before those of a kind, in the order of --help and of the manual.
  */
-#define COMMANDS(X) \
+#define COMMANDS(X, HEADING) \
+	HEADING("Looking") \
 	X(top, "", O_TOP, 0, 0, "the dashboard; also when no command is given on a terminal", \
 	    "ration top -b -n 1 --json") \
 	X(status, "", 0, 0, 0, "daemon, segment, limits, rates, since when", \
@@ -83,8 +85,25 @@ enum option_id {
 	X(show, "LIMIT KEY", 0, 2, 2, \
 	    "what a call would be answered, every rate, and where the limit comes from", \
 	    "ration show api key:sk_42") \
+	X(why, "KEY [LIMIT]", O(AT) | O(COUNT), 1, 2, "why a key was denied", \
+	    "ration why key:sk_42 --at 14:05") \
+	X(usage, "[KEY]", O(LAST) | O(BY) | O(CSV) | O(ASCII), 0, 1, \
+	    "what was admitted and denied over time", "ration usage clinic:7 --last 30d") \
+	X(events, "[KEY]", O(COUNT), 0, 1, \
+	    "thresholds and raises: what happened, and who was told", \
+	    "ration events clinic:7 -n 20") \
+	X(watch, "", 0, 0, 0, "print events, changes and alarms as they happen", \
+	    "ration watch --json") \
 	X(routes, "", 0, 0, 0, "which requests take which limits, and for which keys", \
 	    "ration routes --json") \
+	X(leases, "[LIMIT [KEY]]", 0, 0, 2, "who holds what, since when, and for how long", \
+	    "ration leases sockets --json") \
+	X(upstreams, "", 0, 0, 0, "other people's limits: what is left, pauses, circuit breakers", \
+	    "ration upstreams --json") \
+	X(diff, "", O(AS_POLICY), 0, 0, "changes made while running, beside the policy files", \
+	    "ration diff --as-policy") \
+	X(audit, "", O(COUNT), 0, 0, "who changed what, when and why", "ration audit -n 20") \
+	HEADING("Taking") \
 	X(route, "METHOD PATH", O(ATTR) | O(COST) | O(PEEK), 2, 2, \
 	    "take what a request takes, of all its limits: exit 0 admitted, 1 denied", \
 	    "ration route POST /boletos/7/pay --attr key=sk_42 --attr ip=203.0.113.9") \
@@ -98,8 +117,7 @@ enum option_id {
 	    "ration lease webhooks clinic:7 --name https://example.org/hook") \
 	X(release, "LIMIT KEY", O(NAME), 2, 2, "give back a lease that lease took", \
 	    "ration release webhooks clinic:7 --name https://example.org/hook") \
-	X(leases, "[LIMIT [KEY]]", 0, 0, 2, "who holds what, since when, and for how long", \
-	    "ration leases sockets --json") \
+	HEADING("Changing") \
 	X(set, "LIMIT RATES", O(KEY) | O(PLAN) | O(FOR) | O(UNTIL) | O_CHANGE, 2, 9, \
 	    "change a limit, for all, a key or a plan", \
 	    "ration set api '300/min, 30/s' --key key:sk_42 --for 2h --reason 'load test'") \
@@ -119,20 +137,11 @@ enum option_id {
 	    "ration enforce --all") \
 	X(off, "LIMIT|--all", O(ALL) | O(FOR) | O_CHANGE, 0, 1, "admit, and count nothing", \
 	    "ration off per-ip --for 10m --reason 'incident 12'") \
-	X(reload, "", O(REASON), 0, 0, "read the policy files again; bad ones are refused whole", \
-	    "ration reload") \
-	X(diff, "", O(AS_POLICY), 0, 0, "changes made while running, beside the policy files", \
-	    "ration diff --as-policy") \
-	X(audit, "", O(COUNT), 0, 0, "who changed what, when and why", "ration audit -n 20") \
-	X(watch, "", 0, 0, 0, "print changes and alarms as they happen", "ration watch --json") \
 	X(undo, "N", O(REASON) | O(DRY_RUN), 1, 1, "take back change N of the audit trail", \
 	    "ration undo 17 --reason 'wrong customer'") \
-	X(why, "KEY [LIMIT]", O(AT) | O(COUNT), 1, 2, "why a key was denied", \
-	    "ration why key:sk_42 --at 14:05") \
-	X(events, "[KEY]", O(COUNT), 0, 1, "thresholds that were reached, and who was told", \
-	    "ration events clinic:7 -n 20") \
-	X(usage, "[KEY]", O(LAST) | O(BY) | O(CSV) | O(ASCII), 0, 1, \
-	    "what was admitted and denied over time", "ration usage clinic:7 --last 30d") \
+	X(reload, "", O(REASON), 0, 0, "read the policy files again; bad ones are refused whole", \
+	    "ration reload") \
+	HEADING("Raises") \
 	X(request, "LIMIT", O(KEY) | O(TO) | O(REASON) | O(VOLUME) | O(DRY_RUN), 1, 1, \
 	    "ask for more than the limit allows", \
 	    "ration request api --key key:sk_42 --to 600/min --reason 'new shop' --volume " \
@@ -143,13 +152,13 @@ enum option_id {
 	    "ration approve 3 --for 30d") \
 	X(decline, "N", O(REASON) | O(DRY_RUN), 1, 1, "refuse request N, or withdraw your own", \
 	    "ration decline 3 --reason 'below the plan'") \
-	X(upstreams, "", 0, 0, 0, \
-	    "other people's limits: what is left, who waits, which are shut", \
-	    "ration upstreams --json") \
+	HEADING("Trying out") \
 	X(try, "POLICY", O(LOG) | O(FORMAT) | O(ATTR) | O(HISTORY) | O(LAST) | O(TOP), 1, 1, \
-	    "what this policy would have admitted and denied", \
+	    "what this policy would have admitted and denied, over a log or the recorded usage", \
 	    "ration try new.yaml --log /var/log/nginx/access.log") \
 	X(clock, "+T", 0, 1, 1, "move the test clock (rationd --sandbox)", "ration clock +31d")
+
+#define NO_HEADING(title)
 
 /* Options of every command; -h and --help beside them. */
 #define GLOBAL_SYNOPSIS "[-i INSTANCE] [--dir DIR] [--json]"
@@ -178,7 +187,7 @@ extern const struct command commands[];
 extern const size_t ncommands;
 
 #define X(name, ...) int cmd_##name(struct ctx *c, const struct args *a);
-COMMANDS(X)
+COMMANDS(X, NO_HEADING)
 #undef X
 
 /* ---- cmd_change.c: what several commands take ---- */

@@ -15,10 +15,19 @@
 const struct command commands[] = {
 #define X(name, synopsis, options, min, max, help, example) \
 	{ #name, synopsis, options, min, max, help, example, cmd_##name },
-	COMMANDS(X)
+	COMMANDS(X, NO_HEADING)
 #undef X
 };
 const size_t ncommands = sizeof(commands) / sizeof(commands[0]);
+
+/* Headings where they stand; NULL is the next command. */
+static const char *const headed[] = {
+#define HEADING(title) title,
+#define X(name, ...) NULL,
+	COMMANDS(X, HEADING)
+#undef X
+#undef HEADING
+};
 
 struct option_def {
 	const char *name;
@@ -55,17 +64,25 @@ help_globals(FILE *out)
 }
 
 static void
+help_line(FILE *out, const struct command *cmd)
+{
+	int n = fprintf(out, "  %s %s", cmd->name, cmd->synopsis);
+
+	fprintf(out, "%*s%s\n", n < 27 ? 27 - n : 1, "", cmd->help);
+}
+
+static void
 help_program(FILE *out)
 {
 	fputs("usage: ration " GLOBAL_SYNOPSIS " COMMAND ...\n\n"
 	      "Rate limits and quotas shared by all processes of this host.\n\n",
 	    out);
-	for (size_t i = 0; i < ncommands; i++) {
-		const struct command *cmd = &commands[i];
-		int n = fprintf(out, "  %s %s", cmd->name, cmd->synopsis);
-
-		fprintf(out, "%*s%s\n", n < 27 ? 27 - n : 1, "", cmd->help);
-	}
+	/* headed[] is commands[] with the headings put in. */
+	for (size_t i = 0, n = 0; i < sizeof(headed) / sizeof(headed[0]); i++)
+		if (headed[i] == NULL)
+			help_line(out, &commands[n++]);
+		else
+			fprintf(out, "%s%s:\n", i > 0 ? "\n" : "", headed[i]);
 	help_globals(out);
 	fputs(
 	    "\nExit: 0 ok (admitted), 1 refused or not found (denied), 2 wrong use, 3 no service.\n"
