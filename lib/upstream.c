@@ -41,8 +41,7 @@ start(struct upstream_call *c, ration_t *r, const ration_upstream_t *u)
 	if (c->seg == NULL || c->seg->side == NULL || (c->e = entry(c->seg, u, len)) == NULL ||
 	    !upstream_policy(c, u->hash, u->name, len))
 		return false;
-	c->now_ns = clock_precise(&r->clock, c->seg->policy);
-	c->unix_ns = clock_unix(c->seg->policy, c->now_ns);
+	upstream_clock(c);
 	return true;
 }
 

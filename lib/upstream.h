@@ -103,6 +103,18 @@ struct upstream_call {
 	struct upstream_def def;
 };
 
+/*
+ * The time, read anew.  A process may be stopped anywhere, so whether a time in the entry is ahead
+ * of us is judged by a clock that was read after it was loaded: what is ahead of that is a
+ * scribble.
+ */
+static inline void
+upstream_clock(struct upstream_call *c)
+{
+	c->now_ns = clock_precise(&c->r->clock, c->seg->policy);
+	c->unix_ns = clock_unix(c->seg->policy, c->now_ns);
+}
+
 /* ---- upstream_find.c ---- */
 
 /* The name's hash in this segment, never 0. */

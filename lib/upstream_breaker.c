@@ -128,6 +128,7 @@ breaker_gate(struct upstream_call *c, uint64_t *token, uint64_t *wait_ns)
 			(void)word_cas(&c->e[U_BREAKER], w, 0);
 			continue;
 		}
+		upstream_clock(c); /* after w: else what is new may seem to be of 78 hours ago */
 		g = due(c, w, wait_ns);
 		if (g != GATE_PASS)
 			return g;

@@ -37,7 +37,8 @@
  *
  * A, at the moment a request is sent, is `sent` - what is in flight: eight words count that by the
  * time of sending.  Callers count themselves into a word before they count `sent` up, and `sent` is
- * read first, so A may be too small, never too large.  Who is killed in between stays in
+ * read first, then these words, then the clock that they are judged by, so A may be too small,
+ * never too large.  Who is killed in between stays in
  * flight until his word's time has passed, 30 s: that much less is sent meanwhile.  So does a
  * request that failed without an answer: it may yet arrive.
  *
@@ -75,39 +76,58 @@ flight_counts(uint64_t w, uint64_t tick)
 	    (((w >> 40) - tick) & FLIGHT_MASK) <= 1;
 }
 
-uint64_t
-budget_flight(const word_t *e, uint64_t now_ns)
+static void
+flight_load(const word_t *e, uint64_t words[U_FLIGHTS])
+{
+	for (unsigned i = 0; i < U_FLIGHTS; i++)
+		words[i] = word_load(&e[U_FLIGHT + i]);
+}
+
+static uint64_t
+flight_sum(const uint64_t words[U_FLIGHTS], uint64_t now_ns)
 {
 	uint64_t sum = 0, tick = flight_tick(now_ns);
 
-	for (unsigned i = 0; i < U_FLIGHTS; i++) {
-		uint64_t w = word_load(&e[U_FLIGHT + i]);
-
-		if (flight_counts(w, tick))
-			sum += w & FLIGHT_UNITS;
-	}
+	for (unsigned i = 0; i < U_FLIGHTS; i++)
+		if (flight_counts(words[i], tick))
+			sum += words[i] & FLIGHT_UNITS;
 	return sum;
 }
 
-/* Returns the tick that it is counted under; a stopped caller's may have passed. */
-static uint64_t
-flight_add(word_t *e, uint64_t tick, uint64_t cost)
+uint64_t
+budget_flight(const word_t *e, uint64_t now_ns)
 {
+	uint64_t words[U_FLIGHTS];
+
+	flight_load(e, words);
+	return flight_sum(words, now_ns);
+}
+
+/* a->place: the tick that it is counted under.  False: others were faster each time. */
+static bool
+flight_add(struct upstream_call *c, ration_attempt_t *a)
+{
+	uint64_t tick = flight_tick(c->now_ns);
+
 	for (unsigned tries = 0; tries < TRIES; tries++) {
-		word_t *p = &e[U_FLIGHT + tick % U_FLIGHTS];
+		word_t *p = &c->e[U_FLIGHT + tick % U_FLIGHTS];
 		uint64_t w = word_load(p), ahead = ((w >> 40) - tick) & FLIGHT_MASK, units = 0;
 
-		if (ahead != 0 && ahead <= 2 * U_FLIGHTS) {
-			tick = w >> 40;
-			continue;
+		if (ahead != 0 && ahead <= FLIGHT_MASK / 2) {
+			upstream_clock(c);
+			if (flight_tick(c->now_ns) != tick) {
+				tick = flight_tick(c->now_ns);
+				continue;
+			}
 		}
 		if (ahead == 0)
 			units = w & FLIGHT_UNITS;
-		units = units + cost < FLIGHT_UNITS ? units + cost : FLIGHT_UNITS;
+		units = units + a->cost < FLIGHT_UNITS ? units + a->cost : FLIGHT_UNITS;
+		a->place = (uint32_t)tick;
 		if (word_cas(p, w, tick << 40 | units))
-			break;
+			return true;
 	}
-	return tick;
+	return false;
 }
 
 static void
@@ -196,8 +216,7 @@ own_rate(struct upstream_call *c, struct own *o, unsigned i, uint64_t cost,
 		default:
 			break;
 		}
-		c->now_ns = clock_precise(&c->r->clock, c->seg->policy);
-		c->unix_ns = clock_unix(c->seg->policy, c->now_ns);
+		upstream_clock(c);
 		o->x.now_ns = c->now_ns;
 		o->x.unix_ns = c->unix_ns;
 	}
@@ -288,8 +307,11 @@ consider(const struct upstream_call *c, uint64_t cost, uint64_t flight, uint64_t
 static bool
 take_opener(struct upstream_call *c, ration_attempt_t *a)
 {
-	uint64_t w = word_load(&c->e[U_OPENER]), ms = c->now_ns / MS_NS, at = w >> OPENER_COUNT;
+	uint64_t w = word_load(&c->e[U_OPENER]), ms, at = w >> OPENER_COUNT;
 
+	if (at > c->now_ns / MS_NS)
+		upstream_clock(c);
+	ms = c->now_ns / MS_NS;
 	if (w != 0 && ms >= at && ms - at < OPENER_MS)
 		return false;
 	A_OPENER(a) = ms << OPENER_COUNT | ((w + 1) & ((UINT64_C(1) << OPENER_COUNT) - 1));
@@ -325,12 +347,17 @@ enum budget
 budget_take(struct upstream_call *c, ration_attempt_t *a, uint64_t *wait_ns)
 {
 	/* In this order: see above. */
-	uint64_t sent = word_load(&c->e[U_SENT]), flight = budget_flight(c->e, c->now_ns);
+	uint64_t sent = word_load(&c->e[U_SENT]), words[U_FLIGHTS], flight;
 	ration_receipt_t receipts[RATION_RATES_MAX];
-	enum budget b = consider(c, a->cost, flight, wait_ns), done;
-	bool opens = b == BUDGET_OPENS;
+	enum budget b, done;
 	struct own own;
+	bool opens;
 
+	flight_load(c->e, words);
+	upstream_clock(c);
+	flight = flight_sum(words, c->now_ns);
+	b = consider(c, a->cost, flight, wait_ns);
+	opens = b == BUDGET_OPENS;
 	a->sent = sent - flight;
 	A_OPENER(a) = 0;
 	if (b != BUDGET_FITS && !opens)
@@ -341,13 +368,14 @@ budget_take(struct upstream_call *c, ration_attempt_t *a, uint64_t *wait_ns)
 	done = own_take(c, &own, a->cost, receipts, wait_ns);
 	if (done == BUDGET_FITS) {
 		A_AT(a) = c->now_ns;
-		a->place = (uint32_t)flight_add(c->e, flight_tick(c->now_ns), a->cost);
-		done = count_sent(c, a, opens);
-		if (done != BUDGET_FITS) {
-			flight_remove(c->e, a->place, a->cost);
-			if (c->def.nrates != 0 && a->cost != 0)
-				own_undo(&own, receipts, c->def.nrates);
+		done = BUDGET_BUSY;
+		if (flight_add(c, a)) {
+			done = count_sent(c, a, opens);
+			if (done != BUDGET_FITS)
+				flight_remove(c->e, a->place, a->cost);
 		}
+		if (done != BUDGET_FITS && c->def.nrates != 0 && a->cost != 0)
+			own_undo(&own, receipts, c->def.nrates);
 	}
 	if (done != BUDGET_FITS)
 		budget_opened(c, a);

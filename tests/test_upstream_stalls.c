@@ -1,0 +1,227 @@
+/*
+ * test_upstream_stalls.c - a client that is stopped just after it has read the clock: what others
+ * did meanwhile is to it in the future, and it must not take that for long past.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "upstream.h"
+#include "upstreams.h"
+
+#define READINGS 6u /* more than a call makes */
+
+static struct fixture f;
+static ration_upstream_t u;
+static ration_t *slow;
+
+/* At that reading, counted from 1, the slow one is stopped, and others act. */
+static struct {
+	unsigned at, readings, admitted;
+	void (*others)(void);
+} stall;
+
+static uint64_t
+slow_clock(void *arg)
+{
+	uint64_t now = atomic_load(&f.now);
+
+	(void)arg;
+	if (++stall.readings == stall.at)
+		stall.others();
+	return now;
+}
+
+static void
+advance(uint64_t ns)
+{
+	atomic_fetch_add(&f.now, ns);
+}
+
+static void
+open_x(const char *policy, unsigned at, void (*others)(void))
+{
+	fixture_open(&f, policy, 0);
+	assert_int_equal(ration_upstream(f.r, "x", &u), 0);
+	slow = fixture_handle(&f);
+	stall.at = at;
+	stall.readings = stall.admitted = 0;
+	stall.others = others;
+	clock_fake(&slow->clock, slow_clock, NULL);
+}
+
+static void
+close_x(void)
+{
+	ration_close(slow);
+	fixture_close(&f);
+}
+
+static ration_attempt_t
+fresh(void)
+{
+	return (ration_attempt_t) { .size = sizeof(ration_attempt_t) };
+}
+
+static int
+begin(ration_t *r, ration_attempt_t *a)
+{
+	return ration_upstream_begin(r, &u, 1, a);
+}
+
+static void
+answer(ration_t *r, ration_attempt_t *a, const char *left)
+{
+	const ration_attr_t h[] = {
+		{ sizeof(h[0]), "X-RateLimit-Limit", "100", 3 },
+		{ sizeof(h[0]), "X-RateLimit-Remaining", left, strlen(left) },
+		{ sizeof(h[0]), "X-RateLimit-Reset", "600", 3 },
+	};
+
+	assert_int_equal(ration_upstream_end(r, &u, a, 200, h, 3), 0);
+}
+
+/* ---- what is in flight ---- */
+
+static void
+send_50(void)
+{
+	advance(10000 * MS_NS);
+	for (unsigned i = 0; i < 50; i++) {
+		ration_attempt_t a = fresh();
+
+		assert_int_equal(begin(f.r, &a), RATION_ADMITTED);
+	}
+}
+
+/* Of a limit of 100 no more than 100 are sent, though 50 of them were sent while it was stopped. */
+static void
+test_flight(void **state)
+{
+	(void)state;
+	for (unsigned at = 1; at <= READINGS; at++) {
+		ration_attempt_t a = fresh(), s = fresh();
+		unsigned n = 52;
+
+		open_x("limits: {api: 1/s}\n", at, send_50);
+		assert_int_equal(begin(f.r, &a), RATION_ADMITTED);
+		answer(f.r, &a, "99");
+		assert_int_equal(begin(slow, &s), RATION_ADMITTED);
+		stall.at = 0;
+		answer(slow, &s, "98");
+		if (atomic_load(&f.now) == FIXTURE_START)
+			n = 2; /* it was not stopped */
+		for (a = fresh(); begin(f.r, &a) == RATION_ADMITTED; a = fresh())
+			n++;
+		if (n > 100)
+			fail_msg("stopped at reading %u: %u sent", at, n);
+		close_x();
+	}
+}
+
+static void
+send_30_later(void)
+{
+	advance(UINT64_C(24) << 32); /* the same word of those that count what is in flight */
+	for (unsigned i = 0; i < 30; i++) {
+		ration_attempt_t a = fresh();
+
+		assert_int_equal(begin(f.r, &a), RATION_ADMITTED);
+	}
+}
+
+/* What others have in flight stays counted. */
+static void
+test_flight_kept(void **state)
+{
+	(void)state;
+	for (unsigned at = 1; at <= READINGS; at++) {
+		ration_attempt_t a = fresh(), s = fresh();
+		uint64_t flight;
+
+		open_x("limits: {api: 1/s}\n", at, send_30_later);
+		assert_int_equal(begin(f.r, &a), RATION_ADMITTED);
+		answer(f.r, &a, "99");
+		assert_int_equal(begin(slow, &s), RATION_ADMITTED);
+		flight = budget_flight(side_upstream(f.seg.side, u.place), atomic_load(&f.now));
+		if (atomic_load(&f.now) != FIXTURE_START && flight < 30)
+			fail_msg("stopped at reading %u: %u in flight", at, (unsigned)flight);
+		close_x();
+	}
+}
+
+/* ---- one at a time ---- */
+
+static void
+send_one(void)
+{
+	ration_attempt_t a = fresh();
+
+	advance(MS_NS);
+	stall.admitted = begin(f.r, &a) == RATION_ADMITTED;
+}
+
+/* At the first contact one goes, also when two looked at the clock in different milliseconds. */
+static void
+test_one_opens(void **state)
+{
+	(void)state;
+	for (unsigned at = 1; at <= READINGS; at++) {
+		ration_attempt_t s = fresh();
+
+		open_x("limits: {api: 1/s}\n", at, send_one);
+		stall.admitted += begin(slow, &s) == RATION_ADMITTED;
+		if (stall.admitted != 1)
+			fail_msg("stopped at reading %u: %u go first", at, stall.admitted);
+		close_x();
+	}
+}
+
+static void
+probe(void)
+{
+	ration_attempt_t a = fresh();
+
+	advance(10000 * MS_NS);
+	stall.admitted = begin(f.r, &a) == RATION_ADMITTED;
+}
+
+static void
+test_one_probes(void **state)
+{
+	(void)state;
+	for (unsigned at = 1; at <= READINGS; at++) {
+		ration_attempt_t a, s = fresh();
+
+		open_x("upstreams: {x: {limit: 1000/s, breaker: {failures: 3, open: 30s}}}\n", at,
+		    probe);
+		for (unsigned i = 0; i < 3; i++) {
+			a = fresh();
+			assert_int_equal(begin(f.r, &a), RATION_ADMITTED);
+			assert_int_equal(ration_upstream_end(f.r, &u, &a, 500, NULL, 0), 0);
+		}
+		advance(30100 * MS_NS);
+		stall.admitted += begin(slow, &s) == RATION_ADMITTED;
+		if (stall.admitted != 1)
+			fail_msg("stopped at reading %u: %u probe", at, stall.admitted);
+		close_x();
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_flight),
+		cmocka_unit_test(test_flight_kept),
+		cmocka_unit_test(test_one_opens),
+		cmocka_unit_test(test_one_probes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
