@@ -241,7 +241,7 @@ api_generation(const struct server *s)
 	return n;
 }
 
-/* Types of the events about key k, the newest first. */
+/* Types of the events about key k, the newest last. */
 static void
 assert_told(const struct server *s, const char *want)
 {
@@ -677,7 +677,7 @@ test_traffic(void **state)
 	traffic_settle(t, 120);
 	/* Each was told of: asked, granted, open again, granted again; asked, refused, and so on.
 	 */
-	assert_told(s, "approved request declined request approved request approved request ");
+	assert_told(s, "request approved request approved request declined request approved ");
 	/* Nothing that was used is lost on the way. */
 	assert_int_equal(used(s, "api", "k"), 120);
 	traffic_stop(t);
