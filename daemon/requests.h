@@ -58,6 +58,7 @@ struct request_counts {
 	int64_t open;      /* in all */
 	int64_t user_open; /* of the user */
 	int64_t user_since;
+	int64_t due; /* Unix s, the first promise of those that are open; 0: none is */
 };
 
 /* ---- store_requests.c ---- */

@@ -12,6 +12,7 @@
 #include "deliver.h"
 #include "digest.h"
 #include "notifier.h"
+#include "requests.h"
 
 static bool
 current(struct call *c, struct policy_ref *p)
@@ -77,6 +78,19 @@ quotas_json(const struct daemon *d)
 	    "{s:I, s:I}", "written", (json_int_t)written, "put_back", (json_int_t)put_back);
 }
 
+/* Raises that wait for an admin; null: the database does not say. */
+static json_t *
+requests_json(const struct daemon *d)
+{
+	struct request_counts n;
+	char err[256];
+
+	if (store_request_count(d->store, 0, 0, &n, err, sizeof(err)) != 0)
+		return json_null();
+	return json_pack("{s:I, s:o}", "open", (json_int_t)n.open, "due",
+	    n.open > 0 ? json_integer((json_int_t)n.due) : json_null());
+}
+
 static uint32_t
 limits_in_force(const struct policy_ref *p)
 {
@@ -113,6 +127,7 @@ show_status(struct call *c)
 	    !peer_may_change(d, c->peer), "routes", (json_int_t)p.area->nleaves, "leases",
 	    leases_json(d));
 	(void)json_object_set_new(c->result, "quotas", quotas_json(d));
+	(void)json_object_set_new(c->result, "requests", requests_json(d));
 	(void)json_object_set_new(c->result, "receivers", deliver_status(d->deliver));
 	(void)json_object_set_new(c->result, "history", json_history(d->history));
 	(void)json_object_set_new(c->result, "thresholds", notifier_json(d->notifier));

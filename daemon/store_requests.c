@@ -39,7 +39,8 @@ static const char *const sql[STATEMENTS] = {
 	[ALL] = "SELECT " REQUEST_COLUMNS " FROM request ORDER BY id DESC LIMIT ?",
 	[COUNT] = "SELECT count(*) FILTER (WHERE state = 'open'),"
 		  " count(*) FILTER (WHERE state = 'open' AND uid = ?1),"
-		  " count(*) FILTER (WHERE at > ?2 AND uid = ?1) FROM request",
+		  " count(*) FILTER (WHERE at > ?2 AND uid = ?1),"
+		  " min(due) FILTER (WHERE state = 'open') FROM request",
 	[SAME] = "SELECT id FROM request WHERE state = 'open' AND limit_name = ? AND key = ?",
 };
 
@@ -191,7 +192,8 @@ store_request_count(struct store *s, uint32_t uid, int64_t since, struct request
 	if (ok)
 		*out = (struct request_counts) { .open = sqlite3_column_int64(q, 0),
 			.user_open = sqlite3_column_int64(q, 1),
-			.user_since = sqlite3_column_int64(q, 2) };
+			.user_since = sqlite3_column_int64(q, 2),
+			.due = sqlite3_column_int64(q, 3) };
 	else
 		(void)store_failed(s, err, errsize);
 	(void)sqlite3_reset(q);

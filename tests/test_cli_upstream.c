@@ -117,6 +117,8 @@ test_shown(void **state)
 	finish(r, &u, &a, 503, "55");
 	RUN(0, s, "upstreams");
 	assert_non_null(strstr(ran.out, "fluxiq               open "));
+	RUN(0, s, "status");
+	assert_non_null(strstr(ran.out, "fluxiq: its circuit breaker is open since "));
 	/* It outlives rationd. */
 	(void)stop(s, SIGKILL);
 	j = shown(s, "fluxiq");

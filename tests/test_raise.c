@@ -328,8 +328,12 @@ test_ask(void **state)
 	said("not met 30 days in production: it is in sandbox");
 	assert_true(strstr(ran.out, "1  api") < strstr(ran.out, "2  calls"));
 
+	RUN(0, s, "status");
+	said("2 open, the first answer promised within ");
 	/* Overdue, when time has passed. */
 	RUN(0, s, "clock", "+10d");
+	RUN(0, s, "status");
+	said("2 open, the first answer overdue by ");
 	RUN(0, s, "requests");
 	said("overdue by ");
 	RUN(0, s, "requests", "-n", "1");

@@ -121,6 +121,59 @@ print_daemon(const json_t *s)
 	print_reload(s);
 }
 
+/* What waits for an admin. */
+static void
+print_requests(const json_t *status)
+{
+	const json_t *r = json_object_get(status, "requests");
+	int64_t open = jint(r, "open", 0), left = jint(r, "due", 0) - jint(status, "now", 0);
+	char span[32];
+
+	if (open == 0)
+		return;
+	text_span(left < 0 ? -left : left, span, sizeof(span));
+	printf("%-9s %lld open, the first answer %s %s\n", "raises", (long long)open,
+	    left < 0 ? "overdue by" : "promised within", span);
+}
+
+static void
+print_history(const json_t *h)
+{
+	char since[TIME_MAX], bytes[32], keys[32];
+
+	if (!json_is_object(h))
+		return;
+	if (jint(h, "off", 0)) {
+		printf("%-9s off: usage is not recorded\n", "history");
+		return;
+	}
+	text_units((uint64_t)jint(h, "bytes", 0), bytes, sizeof(bytes));
+	text_grouped((uint64_t)jint(h, "keys", 0), keys, sizeof(keys));
+	printf("%-9s %s keys", "history", keys);
+	if (jint(h, "oldest", 0) > 0)
+		printf(" since %s", time_text(jint(h, "oldest", 0), since));
+	printf(", %sB of database", bytes);
+	if (jint(h, "others", 0) > 0)
+		printf("; %lld times a key had no room in history.keys",
+		    (long long)jint(h, "others", 0));
+	if (jint(h, "lost", 0) > 0)
+		printf("; %lld units lost, as the database could not be written",
+		    (long long)jint(h, "lost", 0));
+	putchar('\n');
+}
+
+static void
+print_thresholds(const json_t *t)
+{
+	if (!json_is_object(t))
+		return;
+	printf("%-9s %lld events since the start", "notify", (long long)jint(t, "told", 0));
+	if (jint(t, "untold", 0) > 0)
+		printf("; %lld times a key was left untold, as there were too many",
+		    (long long)jint(t, "untold", 0));
+	putchar('\n');
+}
+
 /* Who is told of events. */
 static void
 print_receivers(const json_t *receivers)
@@ -210,7 +263,12 @@ cmd_status(struct ctx *c, const struct args *a)
 			print_daemon(status);
 		if (json_object_get(status, "segment"))
 			print_segment(status);
+		if (c->seg.side)
+			print_upstreams_down(c);
+		print_history(json_object_get(status, "history"));
+		print_thresholds(json_object_get(status, "thresholds"));
 		print_receivers(json_object_get(status, "receivers"));
+		print_requests(status);
 		print_limits(json_object_get(status, "limits_in_force"));
 	}
 	json_decref(limits);

@@ -130,6 +130,25 @@ print_line(const struct seen *s)
 	    (unsigned long long)s->counts[UC_failed]);
 }
 
+void
+print_upstreams_down(struct ctx *c)
+{
+	uint64_t now = ctx_now(c);
+	char until[TIME_MAX];
+	struct seen s;
+
+	for (uint64_t i = 0; i < SIDE_UPSTREAMS; i++) {
+		if (!look(c, i, now, &s))
+			continue;
+		if (s.breaker != RATION_CLOSED)
+			printf("%-9s %s: its circuit breaker is %s since %s\n", "upstream", s.name,
+			    states[s.breaker], time_text(s.breaker_since, until));
+		else if (s.paused_until > 0)
+			printf("%-9s %s: paused until %s\n", "upstream", s.name,
+			    time_text(s.paused_until, until));
+	}
+}
+
 int
 cmd_upstreams(struct ctx *c, const struct args *a)
 {

@@ -203,6 +203,11 @@ char *state_text(const json_t *state);
 /* A number from 1 on; EXIT_OK, or EXIT_USAGE and it was said. */
 int count_argument(const char *what, const char *name, const char *text, int64_t *out);
 
+/* ---- cmd_upstreams.c ---- */
+
+/* A line of status for each upstream to which nothing goes now. */
+void print_upstreams_down(struct ctx *c);
+
 /* ---- print.c: what several commands print ---- */
 
 /*
