@@ -18,6 +18,7 @@
 #define TAIL_S 3600    /* how far everything is settled, if nothing else is written */
 #define TIDY_ROWS 2000
 #define FAILED_TURNS 20u /* after the store had failed */
+#define FAILING_S 10     /* then limits go before what is told of them */
 #define REMINDERS 256
 
 struct hole {
@@ -47,7 +48,8 @@ struct notifier {
 	int64_t settles;   /* once nothing waits, what ended before is settled */
 	int64_t test_offset_ns;
 	int64_t tidied_s;
-	unsigned rest; /* turns until it is tried again */
+	unsigned rest;       /* turns until it is tried again */
+	uint64_t failing_ns; /* since when the store fails; 0: it does not */
 };
 
 static uint64_t
@@ -92,13 +94,35 @@ look_at_rounds(struct notifier *n)
 
 /* ---- a batch: one transaction ---- */
 
+/*
+ * What the batch was about is found again, by a pass over all of the table: until one has ended
+ * nothing counts as settled.  Housekeeping waits for it too, but not for ever: with a disk that is
+ * full the table would fill up.
+ */
 static void
 failed(struct notifier *n, const char *err)
 {
-	log_error("thresholds: %s: tried again in a second", err);
-	/* What the batch was about is found again. */
+	if (n->failing_ns == 0) {
+		n->failing_ns = n->t.now_ns;
+		log_error("thresholds: %s: tried again each second", err);
+	}
+	n->pass = NO_SLOT;
 	n->pass_wanted = true;
+	n->started = false;
+	n->settles = 0;
 	n->rest = FAILED_TURNS;
+	if (n->d->keeper.held && n->t.now_ns - n->failing_ns > FAILING_S * SECOND_NS) {
+		n->d->keeper.held = false;
+		log_warn("thresholds: keys are tidied up again, though some may not be told of");
+	}
+}
+
+static void
+succeeded(struct notifier *n)
+{
+	if (n->failing_ns != 0)
+		log_note("thresholds: they are recorded again");
+	n->failing_ns = 0;
 }
 
 /* False: it is not there. */
@@ -173,15 +197,13 @@ go_over_table(struct notifier *n, uint64_t until_ns)
 		n->pass_wanted = false;
 		n->pass_began_s = n->t.now_s;
 	}
-	while (n->pass != NO_SLOT) {
+	while (n->pass < seg->nslots) {
 		uint64_t slot = n->pass++;
 		const word_t *s = segment_slot(seg, slot);
 
 		if (STATE_ST(word_load(&s[SLOT_STATE])) == ST_LIVE &&
 		    LINK_CHUNK(word_load(&s[SLOT_LINK])) == 0 && thresholds_new(&n->t, slot))
 			teller_slot(&n->tell, slot, NULL);
-		if (n->pass == seg->nslots)
-			pass_ended(n);
 		if (teller_full(&n->tell) || (slot % SLICE == 0 && cpu_ns() > until_ns))
 			return true;
 	}
@@ -211,6 +233,9 @@ batch(struct notifier *n, uint64_t head, uint64_t until_ns)
 		failed(n, err);
 		return false;
 	}
+	succeeded(n);
+	if (n->pass == n->d->keeper.seg.nslots)
+		pass_ended(n);
 	return more;
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "atomics.h"
@@ -262,6 +263,44 @@ test_race(void **state)
 	told_nothing();
 }
 
+/* ---- a store that fails ---- */
+
+/*
+ * The store takes no events for some seconds.  Meanwhile a period ends, and passes and rounds of
+ * housekeeping come by: what was crossed in it, its note lost, is told of when the store works
+ * again.
+ */
+static void
+test_store_fails(void **state)
+{
+	struct segment *seg = (struct segment *)(uintptr_t)handle_current(told.r);
+	struct side_head *side;
+	char sql[256];
+	json_int_t now;
+
+	(void)close(told.fd);
+	assert_int_equal(stop(told.s, SIGTERM), 0);
+	(void)snprintf(sql, sizeof(sql),
+	    "CREATE TRIGGER no_events BEFORE INSERT ON event WHEN unixepoch() < %lld"
+	    " BEGIN SELECT RAISE(ABORT, 'no room'); END",
+	    (long long)time(NULL) + 5);
+	assert_int_equal(told_ask(sql), -1);
+	told_start();
+	told.fd = watch(told.s);
+	now = number(told.s, "status", "now");
+	told_clock(DAY - now % DAY - 10);
+	side = seg->side;
+	seg->side = NULL; /* notes alone would be read until that succeeds */
+	told_take("day", "k", 60);
+	seg->side = side;
+	told_clock(1);
+	assert_true(wait_log(told.s, "tried again"));
+	told_clock(100);
+	told_pause(2500);
+	told_expect("threshold 60 day k");
+	told_nothing();
+}
+
 int
 main(int argc, char **argv)
 {
@@ -272,6 +311,7 @@ main(int argc, char **argv)
 		T(test_late_notes),
 		T(test_full),
 		T(test_race),
+		T(test_store_fails),
 	};
 
 	if (argc < 2) {
