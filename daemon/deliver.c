@@ -59,6 +59,7 @@ struct deliver {
 	unsigned unwritten;
 	bool tidy_soon;
 	bool writing;     /* the timer runs */
+	bool unrecorded;  /* who the receivers are could not be written */
 	int64_t store_ms; /* the store is not asked before */
 	struct http *http;
 };
@@ -453,6 +454,18 @@ say_lost(struct deliver *v, const struct told_totals *all, int n)
 }
 
 static void
+record_receivers(struct deliver *v)
+{
+	unsigned n;
+	const struct receiver *list = config_receivers(v->d->live.config, &n);
+	char err[512];
+
+	v->unrecorded = store_receivers(v->d->store, list, n, err, sizeof(err)) != 0;
+	if (v->unrecorded)
+		log_error("receivers cannot be recorded, trying again: %s", err);
+}
+
+static void
 on_tidy(evutil_socket_t fd, short what, void *arg)
 {
 	struct told_totals *all = calloc(RECEIVERS_KNOWN, sizeof(*all));
@@ -462,6 +475,8 @@ on_tidy(evutil_socket_t fd, short what, void *arg)
 	int n = all != NULL ? store_told(v->d->store, all, err, sizeof(err)) : 0;
 
 	v->tidy_soon = false;
+	if (v->unrecorded)
+		record_receivers(v);
 	say_lost(v, all, n);
 	free(all);
 	if (store_events_tidy(v->d->store, keeper_now(&v->d->keeper), clock_ms(CLOCK_REALTIME),
@@ -547,7 +562,6 @@ deliver_policy(struct deliver *v, const struct config *c)
 	struct target *old[RECEIVERS_MAX];
 	unsigned nold = v->n, n;
 	const struct receiver *list = config_receivers(c, &n);
-	char err[512];
 
 	(void)write_all(v);
 	memcpy(old, v->targets, sizeof(old));
@@ -565,8 +579,7 @@ deliver_policy(struct deliver *v, const struct config *c)
 	for (unsigned i = 0; i < nold; i++)
 		if (old[i] != NULL)
 			target_free(old[i]);
-	if (store_receivers(v->d->store, list, n, err, sizeof(err)) != 0)
-		log_error("receivers cannot be recorded: %s", err);
+	record_receivers(v);
 	on_tidy(-1, 0, v);
 	deliver_wake(v);
 }

@@ -302,6 +302,8 @@ history_write(struct history *h, bool in_time)
 		forget_names(h);
 		h->version = w.policy.version;
 	}
+	if (ok)
+		(void)snprintf(err, sizeof(err), "the state cannot be written to");
 	if (ok && store_usage_begin(h->store))
 		e = store_usage_end(h->store, write_rows(&w), err, sizeof(err));
 	if (e == 0) {

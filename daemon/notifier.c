@@ -357,8 +357,10 @@ resume(struct notifier *n, char *err, size_t errsize)
 		n->tail.number = 0;
 	n->tail.segment = d->keeper.seg.head->id;
 	n->t.settled = n->tail.settled;
-	if (!store_begin(d->store))
+	if (!store_begin(d->store)) {
+		(void)snprintf(err, errsize, "thresholds: the state cannot be written to");
 		return -1;
+	}
 	e = store_notified_resume(d->store, n->t.now_s, err, errsize);
 	if (e == 0)
 		e = store_notes_tail_put(d->store, &n->tail, err, errsize);

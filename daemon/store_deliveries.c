@@ -76,7 +76,9 @@ static const char *const sql[STATEMENTS] = {
 	[NEXT] = "SELECT event, uid, body, since_ms, next_ms, tries FROM delivery"
 		 " WHERE receiver = ? AND event > ? ORDER BY event LIMIT ?",
 	[LEFT] = "UPDATE receiver SET here = 0",
-	[RECEIVER] = "INSERT INTO receiver (name, here, queue, give_up_ms) VALUES (?1,1,?2,?3)"
+	[RECEIVER] = "INSERT INTO receiver (name, here, queue, give_up_ms, queued) VALUES (?1,1,?2,"
+		     "?3, CASE WHEN EXISTS (SELECT 1 FROM receiver WHERE name = ?1) THEN 0"
+		     " ELSE (SELECT count(*) FROM delivery WHERE receiver = ?1) END)"
 		     " ON CONFLICT (name) DO UPDATE SET here = 1, queue = excluded.queue,"
 		     " give_up_ms = excluded.give_up_ms",
 	[RECEIVERS] = "SELECT name, here, queued, delivered, failed, dropped, give_up_ms, error_at,"
@@ -313,19 +315,19 @@ store_receivers(struct store *s, const struct receiver *list, unsigned n, char *
 {
 	bool ok;
 
+	/* Events are kept for those of the policy, whether it can be recorded who they are or not.
+	 */
 	s->nreceivers = 0;
+	for (unsigned i = 0; i < n && i < RECEIVERS_MAX; i++)
+		(void)snprintf(
+		    s->receivers[s->nreceivers++], sizeof(s->receivers[0]), "%s", list[i].name);
 	if (!store_begin(s))
 		return store_failed(s, err, errsize);
 	ok = store_run(stmt(s, LEFT));
 	for (unsigned i = 0; ok && i < n && i < RECEIVERS_MAX; i++)
 		ok = put_receiver(s, &list[i]);
 	ok = ok && store_run(stmt(s, FORGET));
-	if (store_end(s, ok, err, errsize) != 0)
-		return -1;
-	for (unsigned i = 0; i < n && i < RECEIVERS_MAX; i++)
-		(void)snprintf(
-		    s->receivers[s->nreceivers++], sizeof(s->receivers[0]), "%s", list[i].name);
-	return 0;
+	return store_end(s, ok, err, errsize);
 }
 
 int

@@ -170,7 +170,12 @@ store_usage_begin(struct store *s)
 {
 	if (s->depth == 0)
 		(void)sqlite3_exec(s->db, "PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
-	return store_begin(s);
+	if (store_begin(s))
+		return true;
+	/* Whatever else is written next is to be on disk. */
+	if (s->depth == 0)
+		(void)sqlite3_exec(s->db, "PRAGMA synchronous = FULL", NULL, NULL, NULL);
+	return false;
 }
 
 int

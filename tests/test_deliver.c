@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -708,6 +709,48 @@ test_vanished(void **state)
 	assert_null(receiver_of("hook"));
 }
 
+/* ---- a store that fails ---- */
+
+static void
+change_store(const char *sql)
+{
+	char path[256];
+	sqlite3 *db;
+
+	path_in(w.s, "default.db", path, sizeof(path));
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* A policy comes into force while it cannot be recorded who its receivers are. */
+static void
+test_unrecorded(void **state)
+{
+	char sql[256];
+
+	put_secret(SECRET "\n");
+	put_policy(APPEND(""), w.s->dir);
+	start(w.s);
+	assert_int_equal(stop(w.s, SIGTERM), 0);
+	(void)snprintf(sql, sizeof(sql),
+	    "CREATE TRIGGER none BEFORE INSERT ON receiver WHEN unixepoch() < %lld"
+	    " BEGIN SELECT RAISE(ABORT, 'no room'); END",
+	    (long long)time(NULL) + 3);
+	change_store(sql);
+	w.hook->manner = MANNER_FAIL;
+	put_policy(HOOK(QUICK), w.hook->port);
+	start(w.s);
+	make_events(4);
+	wait_got(2);
+	wait_says("hook", "queued", 4);
+	w.hook->manner = MANNER_CONFIRM;
+	wait_confirmed(4);
+	wait_says("hook", "delivered", 4);
+	wait_says("hook", "queued", 0);
+	check_got(false);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -730,6 +773,7 @@ main(int argc, char **argv)
 		TEST(test_give_up),
 		TEST(test_secret),
 		TEST(test_vanished),
+		TEST(test_unrecorded),
 	};
 
 	if (argc < 4) {
