@@ -39,8 +39,6 @@ struct reading {
 	unsigned n;
 	struct learnt *out;
 	int64_t age_s;
-	const char *retry_after;
-	size_t retry_len;
 };
 
 /* ---- text ---- */
@@ -214,7 +212,24 @@ set_figure(struct candidate *c, enum figure what, uint64_t milli)
 	}
 }
 
-/* A number by itself; behind it may stand what policies it is of ("100, 100;w=60"). */
+/* The same header twice, which some have put together: "50, 3".  The tighter counts. */
+static bool
+further_figures(struct text t, enum figure what, uint64_t *milli)
+{
+	while (take(&t, ',')) {
+		uint64_t more;
+
+		blanks(&t);
+		if (!take_number(&t, &more))
+			return false;
+		blanks(&t);
+		if (what == FIGURE_REMAINING ? more < *milli : more > *milli)
+			*milli = more;
+	}
+	return t.p == t.end;
+}
+
+/* A number by itself; behind a limit may stand what policies it is of ("100, 100;w=60"). */
 static bool
 plain_figure(struct reading *r, struct text t, enum figure what)
 {
@@ -226,6 +241,9 @@ plain_figure(struct reading *r, struct text t, enum figure what)
 		return false;
 	blanks(&t);
 	if (t.p != t.end && *t.p != ',' && *t.p != ';')
+		return false;
+	if ((what == FIGURE_REMAINING || what == FIGURE_RESET) && t.p != t.end && *t.p == ',' &&
+	    !further_figures(t, what, &milli))
 		return false;
 	c = candidate(r, NULL, 0);
 	return c == NULL || set_figure(c, what, milli);
@@ -381,8 +399,6 @@ read_header(struct reading *r, size_t i, struct text t, int64_t unix_s)
 	case H_POLICIES:
 		return read_list(r, t, true);
 	case H_RETRY: /* when Date is known */
-		r->retry_after = t.p;
-		r->retry_len = (size_t)(t.end - t.p);
 		return true;
 	case H_DATE:
 		r->out->date_s = http_date(t.p, (size_t)(t.end - t.p), unix_s);
@@ -433,6 +449,27 @@ choose(const struct reading *r, struct learnt *out)
 	out->window_s = best->window_s;
 }
 
+/* Now that Date is known; said twice, the later. */
+static void
+learn_retry(const ration_attr_t *headers, size_t n, int64_t unix_s, struct learnt *out)
+{
+	int64_t now = out->date_s >= 0 ? out->date_s : unix_s;
+
+	for (size_t i = 0; i < n; i++) {
+		const ration_attr_t *h = &headers[i];
+		int64_t s;
+
+		if (h->size != sizeof(*h) || h->name == NULL || h->value == NULL ||
+		    h->len > VALUE_MOST || strcasecmp(h->name, "retry-after") != 0)
+			continue;
+		s = ration_retry_after(h->value, h->len, now);
+		if (s < 0)
+			out->malformed++;
+		else if (s > out->retry_after_s)
+			out->retry_after_s = s;
+	}
+}
+
 void
 learn_headers(const ration_attr_t *headers, size_t n, int64_t unix_s, struct learnt *out)
 {
@@ -455,11 +492,6 @@ learn_headers(const ration_attr_t *headers, size_t n, int64_t unix_s, struct lea
 	}
 	if (r.age_s > 0) /* out of a cache: its Date and dates are of another time */
 		out->date_s = -1;
-	if (r.retry_after != NULL) {
-		out->retry_after_s = ration_retry_after(
-		    r.retry_after, r.retry_len, out->date_s >= 0 ? out->date_s : unix_s);
-		if (out->retry_after_s < 0)
-			out->malformed++;
-	}
+	learn_retry(headers, n, unix_s, out);
 	choose(&r, out);
 }

@@ -21,7 +21,7 @@
 static word_t *
 entry(const struct segment *seg, const ration_upstream_t *u, size_t len)
 {
-	if (u->segment == seg->head->id && u->place < SIDE_UPSTREAMS) {
+	if (u->segment == seg->head->id && u->place < SIDE_UPSTREAMS && u->id != 0) {
 		word_t *e = side_upstream(seg->side, u->place);
 
 		if (word_load(&e[U_ID]) == u->id)
@@ -55,7 +55,8 @@ static bool
 valid(const ration_t *r, const ration_upstream_t *u, const ration_attempt_t *a)
 {
 	return r != NULL && u != NULL && u->size == sizeof(*u) && a != NULL &&
-	    a->size == sizeof(*a) && memchr(u->name, '\0', sizeof(u->name)) != NULL;
+	    a->size == sizeof(*a) && u->name[0] != '\0' &&
+	    memchr(u->name, '\0', sizeof(u->name)) != NULL;
 }
 
 int
@@ -126,6 +127,19 @@ take(struct upstream_call *c, ration_attempt_t *a)
 	return RATION_ADMITTED;
 }
 
+/* Jitter that is like nobody else's: of other threads, forked children, and without a segment. */
+static void
+sow(const ration_t *r, ration_attempt_t *a)
+{
+	struct timespec t;
+
+	if (A_RANDOM(a) != 0)
+		return;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	A_RANDOM(a) = ((uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec) ^
+	    (uint64_t)(uintptr_t)a << 20 ^ (uint64_t)r->pid << 42;
+}
+
 int
 ration_upstream_begin(ration_t *r, ration_upstream_t *u, uint64_t cost, ration_attempt_t *a)
 {
@@ -140,6 +154,7 @@ ration_upstream_begin(ration_t *r, ration_upstream_t *u, uint64_t cost, ration_a
 	a->retry = a->reason = a->low = a->breaker = a->flags = 0;
 	a->wait_ms = 0;
 	a->cost = cost;
+	sow(r, a);
 	if (!start(&c, r, u)) {
 		if ((r->flags & RATION_FAIL_OPEN) == 0)
 			return RATION_EDETACHED;
@@ -149,8 +164,6 @@ ration_upstream_begin(ration_t *r, ration_upstream_t *u, uint64_t cost, ration_a
 		a->reset_at = 0;
 		return RATION_ADMITTED;
 	}
-	if (A_RANDOM(a) == 0)
-		A_RANDOM(a) = c.now_ns ^ (uint64_t)(uintptr_t)a << 20 ^ word_load(&c.e[U_SENT]);
 	pause = budget_pause_left(&c);
 	v = pause != 0 ? deny(&c, a, RATION_U_PAUSED, pause) : take(&c, a);
 	a->breaker = breaker_state(word_load(&c.e[U_BREAKER]), c.now_ns, &since);

@@ -172,6 +172,28 @@ test_dialects(void **state)
 	assert_int_equal(l.date_s, -1); /* a cache's */
 }
 
+/* Two of the same, one by one or put together by whoever reads headers for us. */
+static void
+test_twice(void **state)
+{
+	struct learnt l;
+
+	(void)state;
+	expect(LEARN("X-RateLimit-Limit", "300", "X-RateLimit-Remaining", "50, 3",
+		   "X-RateLimit-Reset", "7, 60"),
+	    300, 3, RESET_DELTA, 60000);
+	expect(
+	    LEARN("X-RateLimit-Limit", "300", "X-RateLimit-Remaining", "50",
+		"X-RateLimit-Remaining", "3", "X-RateLimit-Reset", "60", "X-RateLimit-Reset", "7"),
+	    300, 3, RESET_DELTA, 60000);
+	assert_int_equal(LEARN("X-RateLimit-Remaining", "50, many").malformed, 1);
+	l = LEARN("Retry-After", "60", "Retry-After", "5");
+	assert_int_equal(l.retry_after_s, 60);
+	l = LEARN("Retry-After", "60", "Retry-After", "soon");
+	assert_int_equal(l.retry_after_s, 60);
+	assert_int_equal(l.malformed, 1);
+}
+
 static void
 test_malformed(void **state)
 {
@@ -219,6 +241,7 @@ main(void)
 		cmocka_unit_test(test_backoff),
 		cmocka_unit_test(test_retry_after),
 		cmocka_unit_test(test_dialects),
+		cmocka_unit_test(test_twice),
 		cmocka_unit_test(test_malformed),
 	};
 

@@ -459,6 +459,8 @@ test_detached(void **state)
 	struct side_head *side;
 	struct segment *seg;
 	struct fixture f;
+	unsigned differ = 0;
+	uint64_t last = 0;
 	ration_t *r;
 
 	(void)state;
@@ -488,6 +490,15 @@ test_detached(void **state)
 		assert_int_equal(a.retry, i <= 4);
 		assert_true(a.wait_ms <= 1000u << (i - 1));
 	}
+	/* Who comes at the same time does not come again at the same time. */
+	for (unsigned i = 0; i < 8; i++) {
+		a = fresh();
+		assert_int_equal(ration_upstream_begin(r, &u, 1, &a), RATION_ADMITTED);
+		assert_int_equal(ration_upstream_end(r, &u, &a, 429, NULL, 0), 0);
+		differ += i > 0 && a.wait_ms != last;
+		last = a.wait_ms;
+	}
+	assert_true(differ > 0);
 	ration_close(r);
 	(void)rmdir(dir);
 }
@@ -515,6 +526,8 @@ test_arguments(void **state)
 	assert_int_equal(ration_upstream_end(f.r, &u, &a, 200, NULL, 0), RATION_EINVAL);
 	bad = u;
 	memset(bad.name, 'x', sizeof(bad.name));
+	assert_int_equal(ration_upstream_begin(f.r, &bad, 1, &a), RATION_EINVAL);
+	memset(bad.name, 0, sizeof(bad.name));
 	assert_int_equal(ration_upstream_begin(f.r, &bad, 1, &a), RATION_EINVAL);
 	/* A place of another segment, or none: it is looked up. */
 	bad = u;
