@@ -14,8 +14,9 @@ enum statement { LEASES, LEASE_ADD, LEASE_CLEAR, STATEMENTS };
 
 static const char *const sql[STATEMENTS] = {
 	[LEASES] = "SELECT limit_name, key, slot, name, n FROM lease",
-	[LEASE_ADD] = "INSERT INTO lease (limit_name, key, slot, name, n) VALUES (?,?,?,?,?)"
-		      " ON CONFLICT (limit_name, key, slot, name) DO UPDATE SET n = n + excluded.n",
+	[LEASE_ADD] =
+	    ("INSERT INTO lease (limit_name, key, slot, name, n) VALUES (?,?,?,?,?)"
+	     " ON CONFLICT (limit_name, key, slot, name) DO UPDATE SET n = n + excluded.n"),
 	[LEASE_CLEAR] = "DELETE FROM lease WHERE limit_name = ? AND key = ? AND slot = ?",
 };
 

@@ -22,8 +22,8 @@ static const char *const sql[STATEMENTS] = {
 		" ON CONFLICT (limit_name, key, shape) DO UPDATE SET starts = excluded.starts,"
 		" ends = excluded.ends, used = excluded.used",
 	[DROP] = "DELETE FROM quota WHERE limit_name = ? AND key = ? AND shape = ?",
-	[ENDED] = "DELETE FROM quota WHERE (limit_name, key, shape) IN"
-		  " (SELECT limit_name, key, shape FROM quota WHERE ends <= ? LIMIT ?)",
+	[ENDED] = ("DELETE FROM quota WHERE (limit_name, key, shape) IN"
+		   " (SELECT limit_name, key, shape FROM quota WHERE ends <= ? LIMIT ?)"),
 	[ALL] = "SELECT limit_name, key, shape, starts, ends, used FROM quota WHERE ends > ?",
 };
 
