@@ -348,7 +348,7 @@ budget_take(struct upstream_call *c, ration_attempt_t *a, uint64_t *wait_ns)
 {
 	/* In this order: see above. */
 	uint64_t sent = word_load(&c->e[U_SENT]), words[U_FLIGHTS], flight;
-	ration_receipt_t receipts[RATION_RATES_MAX];
+	ration_receipt_t receipts[RATION_RATES_MAX] = { 0 }; /* units 0: nothing to give back */
 	enum budget b, done;
 	struct own own;
 	bool opens;

@@ -239,7 +239,7 @@ static bool
 member(struct scan *s)
 {
 	size_t path_len = s->path_len;
-	struct log_text name, text = { 0 };
+	struct log_text name = { .at = s->p }, text = { 0 };
 	struct log_member *m = NULL;
 	bool fits, ok;
 
