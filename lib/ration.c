@@ -126,6 +126,10 @@ same_counters(struct segment *seg, const struct segment *cur)
 		return false;
 	*seg = *cur;
 	segment_swap_policy(seg, &own);
+	if (seg->side == NULL) { /* made since */
+		seg->side = own.side;
+		own.side = NULL;
+	}
 	own.policy = NULL; /* cur's: others may be in it */
 	segment_detach(&own);
 	return true;

@@ -423,30 +423,64 @@ fill_policy(struct policy_head *h, uint64_t bytes, uint64_t area, uint64_t id)
 	atomic_store_explicit(&h->magic, POLICY_MAGIC, memory_order_release);
 }
 
-int
-segment_side_make(
-    const struct paths *p, unsigned gid, struct segment *seg, char *err, size_t errsize)
+static void
+fill_side(struct side_head *h, const struct segment *seg)
 {
-	char tmp[1300];
-	struct side_head *h;
-	void *map;
-
-	if (new_file(p->side, tmp, sizeof(tmp), SIDE_BYTES, 0660, gid, &map, err, errsize) != 0)
-		return RATION_ESYS;
-	h = map;
 	h->layout_version = LAYOUT_VERSION;
 	h->fingerprint = LAYOUT_FINGERPRINT;
 	h->bytes = SIDE_BYTES;
 	h->id = seg->head->id;
 	atomic_store_explicit(&h->magic, SIDE_MAGIC, memory_order_release);
+}
+
+static int
+side_new(const struct paths *p, unsigned gid, struct segment *seg, char *err, size_t errsize)
+{
+	char tmp[1300];
+	void *map;
+
+	if (new_file(p->side, tmp, sizeof(tmp), SIDE_BYTES, 0660, gid, &map, err, errsize) != 0)
+		return RATION_ESYS;
+	fill_side(map, seg);
 	if (rename(tmp, p->side) != 0) {
 		(void)snprintf(err, errsize, "%s: cannot rename: %s", p->side, strerror(errno));
 		(void)unlink(tmp);
 		(void)munmap(map, SIDE_BYTES);
 		return RATION_ESYS;
 	}
-	seg->side = h;
+	seg->side = map;
 	return 0;
+}
+
+/* Ours, and as long as it should be: only its head can be what kept it from being attached. */
+static bool
+side_mend(const struct paths *p, unsigned gid, struct segment *seg)
+{
+	void *map = MAP_FAILED;
+	struct stat st;
+	int fd = open(p->side, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd == -1)
+		return false;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
+	    st.st_nlink == 1 && (uint64_t)st.st_size == SIDE_BYTES &&
+	    posix_fallocate(fd, 0, (off_t)SIDE_BYTES) == 0 &&
+	    (gid == (unsigned)-1 || fchown(fd, (uid_t)-1, (gid_t)gid) == 0) &&
+	    fchmod(fd, 0660) == 0)
+		map = mmap(NULL, SIDE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	(void)close(fd);
+	if (map == MAP_FAILED)
+		return false;
+	fill_side(map, seg);
+	seg->side = map;
+	return true;
+}
+
+int
+segment_side_make(
+    const struct paths *p, unsigned gid, struct segment *seg, char *err, size_t errsize)
+{
+	return side_mend(p, gid, seg) ? 0 : side_new(p, gid, seg, err, errsize);
 }
 
 int
@@ -496,7 +530,7 @@ segment_create(const struct paths *p, const struct segment_size *size, unsigned 
 		return RATION_ESYS;
 	}
 	/* First: who attaches to the new counters finds it. */
-	if (segment_side_make(p, gid, seg, err, errsize) != 0) {
+	if (side_new(p, gid, seg, err, errsize) != 0) {
 		(void)unlink(tmp_policy);
 		(void)unlink(tmp_counters);
 		segment_detach(seg);

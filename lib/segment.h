@@ -83,7 +83,10 @@ void segment_blank(const struct segment *seg);
  */
 int segment_create(const struct paths *p, const struct segment_size *size, unsigned gid,
     struct segment *seg, char *err, size_t errsize);
-/* Make what stands beside the counters (side.h), anew if it was lost: seg->side. */
+/*
+ * Make what stands beside the counters (side.h) where it could not be attached: seg->side.  If only
+ * its head is wrong it stays where it is, as clients have it mapped; else it is made anew.
+ */
 int segment_side_make(
     const struct paths *p, unsigned gid, struct segment *seg, char *err, size_t errsize);
 /* Attach as rationd: the policy object writable too. */
