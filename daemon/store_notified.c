@@ -141,7 +141,7 @@ int
 store_notified(struct store *s, struct notified *n, char *err, size_t errsize)
 {
 	sqlite3_stmt *q = stmt(s, GET);
-	struct notified found;
+	struct notified found = { 0 };
 	int e;
 
 	bind_which(q, n);
