@@ -112,23 +112,35 @@ begin_now(struct history *h)
 		    (unsigned long long)n);
 }
 
-/* What the last batch has recorded, if its cursors were not put down any more. */
+/* Which entries are whose is to be looked up again. */
+static void
+forget_ids(struct history *h)
+{
+	for (uint64_t i = 0; i < h->keeper->seg.nslots + LIMITS_MAX; i++)
+		h->cursors[i].id = 0;
+}
+
+/*
+ * What the last batch has recorded, if its cursors were not put down any more.  If neither fits, an
+ * older state was put back: ids that it gives from now on stand in cursors as others'.
+ */
 static int
 replay(struct history *h, char *err, size_t errsize)
 {
 	struct journal_entry *list;
-	uint64_t serial;
+	uint64_t serial, applied = atomic_load_explicit(&h->head->serial, memory_order_relaxed);
 	void *bytes;
 	size_t n;
 
 	if (store_usage_last(h->store, &serial, &bytes, &n, err, errsize) != 0)
 		return -1;
 	list = bytes;
-	if (serial == atomic_load_explicit(&h->head->serial, memory_order_relaxed) + 1)
-		for (size_t i = 0; i < n / sizeof(*list); i++)
-			if (list[i].index < h->keeper->seg.nslots + LIMITS_MAX)
-				h->cursors[list[i].index] = (struct cursor) { list[i].birth,
-					list[i].id, list[i].admitted, list[i].denied };
+	if (serial != applied && serial != applied + 1)
+		forget_ids(h);
+	for (size_t i = 0; serial == applied + 1 && i < n / sizeof(*list); i++)
+		if (list[i].index < h->keeper->seg.nslots + LIMITS_MAX)
+			h->cursors[list[i].index] = (struct cursor) { list[i].birth, list[i].id,
+				list[i].admitted, list[i].denied };
 	free(bytes);
 	h->head->serial = h->state.serial = serial;
 	return 0;
@@ -150,8 +162,7 @@ recorded_open(struct history *h, char *err, size_t errsize)
 		if (h->head->store_id == h->state.store_id)
 			return replay(h, err, errsize);
 		/* Another file of the store: what was recorded is gone, and so are its ids. */
-		for (uint64_t i = 0; i < seg->nslots + LIMITS_MAX; i++)
-			h->cursors[i].id = 0;
+		forget_ids(h);
 	} else {
 		recorded_close(h);
 		fd = create(h, path, err, errsize);

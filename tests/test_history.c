@@ -518,6 +518,33 @@ test_cut_off(void **state)
 	assert_sums(w, "month", "a", 13);
 }
 
+/* An older state is put back beside a segment that lives on: whose usage is whose stays right. */
+static void
+test_put_back(void **state)
+{
+	struct world *w = *state;
+	char before[1300];
+
+	(void)snprintf(before, sizeof(before), "%s.before", w->paths.state);
+	grant(w, "month", "a", 5);
+	end(w);
+	copy(w->paths.state, before);
+	start(w, false);
+	grant(w, "month", "b", 7);
+	history_record(w->h);
+	grant(w, "month", "b", 1);
+	end(w);
+	assert_int_equal(rename(before, w->paths.state), 0);
+	start(w, false);
+	grant(w, "month", "c", 20);
+	history_record(w->h);
+	grant(w, "month", "b", 300);
+	history_record(w->h);
+	assert_sums(w, "month", "a", 5);
+	assert_sums(w, "month", "b", 300);
+	assert_sums(w, "month", "c", 20);
+}
+
 /* Freeing a slot empties its counts in steps; rationd is killed between two of them. */
 static void
 test_half_freed(void **state)
@@ -786,6 +813,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_cut_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_put_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_half_freed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_set_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forget, setup, teardown),
