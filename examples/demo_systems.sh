@@ -134,8 +134,10 @@ demo_fluxiq() {
 	run ration env padaria-sol:sandbox production --reason 'went live'
 	burst 100 POST /boletos fq_test_padaria
 	figure 'admitted in production' "$admitted" 90
-	title 'an approved raise of this endpoint alone'
-	run ration set 'POST /boletos' '150/min fixed' --key padaria-sol:sandbox --reason 'raise 2311'
+	title 'a raise of this endpoint alone: asked for, with a promised answer, and approved'
+	run ration request 'POST /boletos' --key padaria-sol:sandbox --to '150/min fixed' \
+		--reason 'second bakery' --volume '20k slips a day'
+	run ration approve 1 --reason 'known for years'
 	burst 60 POST /boletos fq_test_padaria
 	figure 'admitted after the raise' "$admitted" 50
 	run ration list
