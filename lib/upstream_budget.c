@@ -343,34 +343,58 @@ count_sent(struct upstream_call *c, ration_attempt_t *a, bool opens)
 	return BUDGET_BUSY;
 }
 
-enum budget
-budget_take(struct upstream_call *c, ration_attempt_t *a, uint64_t *wait_ns)
+/* What may be done now; a->sent: A. */
+static enum budget
+look(struct upstream_call *c, ration_attempt_t *a, uint64_t *wait_ns)
 {
 	/* In this order: see above. */
 	uint64_t sent = word_load(&c->e[U_SENT]), words[U_FLIGHTS], flight;
-	ration_receipt_t receipts[RATION_RATES_MAX] = { 0 }; /* units 0: nothing to give back */
-	enum budget b, done;
-	struct own own;
-	bool opens;
 
 	flight_load(c->e, words);
 	upstream_clock(c);
 	flight = flight_sum(words, c->now_ns);
-	b = consider(c, a->cost, flight, wait_ns);
-	opens = b == BUDGET_OPENS;
 	a->sent = sent - flight;
+	return consider(c, a->cost, flight, wait_ns);
+}
+
+/* The same for good: who would ask anew does so, or has to wait. */
+static enum budget
+look_or_open(struct upstream_call *c, ration_attempt_t *a, uint64_t *wait_ns)
+{
+	enum budget b = look(c, a, wait_ns);
+
 	A_OPENER(a) = 0;
-	if (b != BUDGET_FITS && !opens)
+	if (b != BUDGET_OPENS)
+		return b;
+	if (!take_opener(c, a)) {
+		*wait_ns = SHORT_NS;
+		return BUDGET_FIRST;
+	}
+	/* The one before us may have had its answer since we looked. */
+	b = look(c, a, wait_ns);
+	if (b != BUDGET_OPENS) {
+		budget_opened(c, a);
+		A_OPENER(a) = 0;
+	}
+	return b;
+}
+
+enum budget
+budget_take(struct upstream_call *c, ration_attempt_t *a, uint64_t *wait_ns)
+{
+	ration_receipt_t receipts[RATION_RATES_MAX] = { 0 }; /* units 0: nothing to give back */
+	enum budget b = look_or_open(c, a, wait_ns), done;
+	struct own own;
+
+	if (b != BUDGET_FITS && b != BUDGET_OPENS)
 		return b;
 	*wait_ns = SHORT_NS;
-	if (opens && !take_opener(c, a))
-		return BUDGET_FIRST;
 	done = own_take(c, &own, a->cost, receipts, wait_ns);
 	if (done == BUDGET_FITS) {
 		A_AT(a) = c->now_ns;
 		done = BUDGET_BUSY;
 		if (flight_add(c, a)) {
-			done = count_sent(c, a, opens);
+			done = count_sent(c, a, b == BUDGET_OPENS);
 			if (done != BUDGET_FITS)
 				flight_remove(c->e, a->place, a->cost);
 		}

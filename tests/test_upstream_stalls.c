@@ -1,6 +1,7 @@
 /*
- * test_upstream_stalls.c - a client that is stopped just after it has read the clock: what others
- * did meanwhile is to it in the future, and it must not take that for long past.
+ * test_upstream_stalls.c - a client that is stopped at any step, before each access to a shared
+ * word and after each reading of the clock, while others act: what they did meanwhile is to it in
+ * the future, and it must not take that for long past, nor go by what it saw before.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,20 +12,35 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "atomics.h"
 #include "upstream.h"
 #include "upstreams.h"
 
-#define READINGS 6u /* more than a call makes */
+#define STEPS_MOST 2000u
 
 static struct fixture f;
 static ration_upstream_t u;
 static ration_t *slow;
 
-/* At that reading, counted from 1, the slow one is stopped, and others act. */
+/* At that step, counted from 1, the slow one is stopped, and others act. */
 static struct {
-	unsigned at, readings, admitted;
+	unsigned at, steps, admitted;
 	void (*others)(void);
+	bool stopped;
 } stall;
+
+static void
+step(const char *where, const word_t *word)
+{
+	(void)where;
+	(void)word;
+	if (++stall.steps != stall.at)
+		return;
+	step_hook = NULL;
+	stall.stopped = true;
+	stall.others();
+	step_hook = step;
+}
 
 static uint64_t
 slow_clock(void *arg)
@@ -32,8 +48,8 @@ slow_clock(void *arg)
 	uint64_t now = atomic_load(&f.now);
 
 	(void)arg;
-	if (++stall.readings == stall.at)
-		stall.others();
+	if (step_hook != NULL)
+		step("clock", NULL);
 	return now;
 }
 
@@ -50,7 +66,8 @@ open_x(const char *policy, unsigned at, void (*others)(void))
 	assert_int_equal(ration_upstream(f.r, "x", &u), 0);
 	slow = fixture_handle(&f);
 	stall.at = at;
-	stall.readings = stall.admitted = 0;
+	stall.steps = stall.admitted = 0;
+	stall.stopped = false;
 	stall.others = others;
 	clock_fake(&slow->clock, slow_clock, NULL);
 }
@@ -72,6 +89,18 @@ static int
 begin(ration_t *r, ration_attempt_t *a)
 {
 	return ration_upstream_begin(r, &u, 1, a);
+}
+
+/* The slow one: stopped on its way. */
+static int
+begin_slow(ration_attempt_t *a)
+{
+	int v;
+
+	step_hook = step;
+	v = begin(slow, a);
+	step_hook = NULL;
+	return v;
 }
 
 static void
@@ -104,22 +133,22 @@ static void
 test_flight(void **state)
 {
 	(void)state;
-	for (unsigned at = 1; at <= READINGS; at++) {
+	stall.stopped = true;
+	for (unsigned at = 1; stall.stopped && at < STEPS_MOST; at++) {
 		ration_attempt_t a = fresh(), s = fresh();
 		unsigned n = 52;
 
 		open_x("limits: {api: 1/s}\n", at, send_50);
 		assert_int_equal(begin(f.r, &a), RATION_ADMITTED);
 		answer(f.r, &a, "99");
-		assert_int_equal(begin(slow, &s), RATION_ADMITTED);
-		stall.at = 0;
+		assert_int_equal(begin_slow(&s), RATION_ADMITTED);
 		answer(slow, &s, "98");
-		if (atomic_load(&f.now) == FIXTURE_START)
+		if (!stall.stopped)
 			n = 2; /* it was not stopped */
 		for (a = fresh(); begin(f.r, &a) == RATION_ADMITTED; a = fresh())
 			n++;
 		if (n > 100)
-			fail_msg("stopped at reading %u: %u sent", at, n);
+			fail_msg("stopped at step %u: %u sent", at, n);
 		close_x();
 	}
 }
@@ -140,17 +169,18 @@ static void
 test_flight_kept(void **state)
 {
 	(void)state;
-	for (unsigned at = 1; at <= READINGS; at++) {
+	stall.stopped = true;
+	for (unsigned at = 1; stall.stopped && at < STEPS_MOST; at++) {
 		ration_attempt_t a = fresh(), s = fresh();
 		uint64_t flight;
 
 		open_x("limits: {api: 1/s}\n", at, send_30_later);
 		assert_int_equal(begin(f.r, &a), RATION_ADMITTED);
 		answer(f.r, &a, "99");
-		assert_int_equal(begin(slow, &s), RATION_ADMITTED);
+		assert_int_equal(begin_slow(&s), RATION_ADMITTED);
 		flight = budget_flight(side_upstream(f.seg.side, u.place), atomic_load(&f.now));
-		if (atomic_load(&f.now) != FIXTURE_START && flight < 30)
-			fail_msg("stopped at reading %u: %u in flight", at, (unsigned)flight);
+		if (stall.stopped && flight < 30)
+			fail_msg("stopped at step %u: %u in flight", at, (unsigned)flight);
 		close_x();
 	}
 }
@@ -171,16 +201,81 @@ static void
 test_one_opens(void **state)
 {
 	(void)state;
-	for (unsigned at = 1; at <= READINGS; at++) {
+	stall.stopped = true;
+	for (unsigned at = 1; stall.stopped && at < STEPS_MOST; at++) {
 		ration_attempt_t s = fresh();
 
 		open_x("limits: {api: 1/s}\n", at, send_one);
-		stall.admitted += begin(slow, &s) == RATION_ADMITTED;
-		if (stall.admitted != 1)
-			fail_msg("stopped at reading %u: %u go first", at, stall.admitted);
+		stall.admitted += begin_slow(&s) == RATION_ADMITTED;
+		if (stall.stopped && stall.admitted != 1)
+			fail_msg("stopped at step %u: %u go first", at, stall.admitted);
 		close_x();
 	}
 }
+
+/* The one request that the limit has room for is sent and answered. */
+static void
+send_last(void)
+{
+	ration_attempt_t a = fresh();
+
+	advance(MS_NS);
+	stall.admitted = begin(f.r, &a) == RATION_ADMITTED;
+	if (stall.admitted != 0)
+		answer(f.r, &a, "0");
+}
+
+/* Who was about to go first does not, once another has been told that nothing is left. */
+static void
+test_answered(void **state)
+{
+	(void)state;
+	stall.stopped = true;
+	for (unsigned at = 1; stall.stopped && at < STEPS_MOST; at++) {
+		ration_attempt_t s = fresh();
+
+		open_x("limits: {api: 1/s}\n", at, send_last);
+		stall.admitted += begin_slow(&s) == RATION_ADMITTED;
+		if (stall.admitted > 1)
+			fail_msg("stopped at step %u: %u sent", at, stall.admitted);
+		close_x();
+	}
+}
+
+/* ---- entries ---- */
+
+static ration_upstream_t same, other;
+
+static void
+add_both(void)
+{
+	assert_int_equal(ration_upstream(f.r, "new", &same), 0);
+	assert_int_equal(ration_upstream(f.r, "another", &other), 0);
+}
+
+/* Two add the same one, and another, at the same time: each name has one entry. */
+static void
+test_added_at_once(void **state)
+{
+	(void)state;
+	stall.stopped = true;
+	for (unsigned at = 1; stall.stopped && at < STEPS_MOST; at++) {
+		ration_upstream_t mine, again;
+
+		open_x("limits: {api: 1/s}\n", at, add_both);
+		step_hook = step;
+		assert_int_equal(ration_upstream(slow, "new", &mine), 0);
+		step_hook = NULL;
+		add_both();
+		assert_int_equal(ration_upstream(slow, "another", &again), 0);
+		assert_memory_equal(&mine, &same, sizeof(mine));
+		assert_memory_equal(&again, &other, sizeof(again));
+		assert_true(mine.place != again.place);
+		close_x();
+	}
+}
+
+/* ---- the breaker ---- */
 
 static void
 probe(void)
@@ -195,7 +290,8 @@ static void
 test_one_probes(void **state)
 {
 	(void)state;
-	for (unsigned at = 1; at <= READINGS; at++) {
+	stall.stopped = true;
+	for (unsigned at = 1; stall.stopped && at < STEPS_MOST; at++) {
 		ration_attempt_t a, s = fresh();
 
 		open_x("upstreams: {x: {limit: 1000/s, breaker: {failures: 3, open: 30s}}}\n", at,
@@ -206,9 +302,9 @@ test_one_probes(void **state)
 			assert_int_equal(ration_upstream_end(f.r, &u, &a, 500, NULL, 0), 0);
 		}
 		advance(30100 * MS_NS);
-		stall.admitted += begin(slow, &s) == RATION_ADMITTED;
+		stall.admitted += begin_slow(&s) == RATION_ADMITTED;
 		if (stall.admitted != 1)
-			fail_msg("stopped at reading %u: %u probe", at, stall.admitted);
+			fail_msg("stopped at step %u: %u probe", at, stall.admitted);
 		close_x();
 	}
 }
@@ -220,6 +316,8 @@ main(void)
 		cmocka_unit_test(test_flight),
 		cmocka_unit_test(test_flight_kept),
 		cmocka_unit_test(test_one_opens),
+		cmocka_unit_test(test_answered),
+		cmocka_unit_test(test_added_at_once),
 		cmocka_unit_test(test_one_probes),
 	};
 
