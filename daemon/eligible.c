@@ -81,7 +81,7 @@ rule_days(json_t *list, struct daemon *d, const unsigned char *key, size_t len,
 	if (want[0] != '\0' && moved > first)
 		first = moved;
 	days = (keeper_now(&d->keeper) - first) / DAY_S;
-	rule(list, "days", days >= (int64_t)rules->days ? MET : NOT_MET, "%u days%s: %lld",
+	rule(list, "days", days >= (int64_t)rules->days ? MET : NOT_MET, "%u days%s: %lld so far",
 	    rules->days, in, (long long)days);
 }
 

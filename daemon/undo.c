@@ -344,8 +344,6 @@ go_back(struct call *c, struct undo *u)
 		.also = also,
 		.also_arg = u,
 		.dry_run = w->dry_run };
-	struct mistakes m = { 0 };
-	enum live_result result;
 
 	if (!way_back(c, u) || !difference(c, u))
 		return false;
@@ -358,16 +356,8 @@ go_back(struct call *c, struct undo *u)
 	if (u->after.alone)
 		request_states(w);
 	wish_audit(c, w, &a);
-	result = live_edit(&c->d->live, &e, &m);
-	if (result != LIVE_DONE)
-		(void)wish_failed(c, result, &m);
-	mistakes_free(&m);
-	if (result != LIVE_DONE)
+	if (!wish_edit(c, w, &e))
 		return false;
-	if (w->new == NULL)
-		w->new =
-		    w->dry_run ? json_null() : wish_state(c, w, w->new_text, sizeof(w->new_text));
-	wish_answer(c, w);
 	(void)json_object_set_new(c->result, "undoes", json_integer(u->entry.a.id));
 	(void)json_object_set_new(c->result, "action", json_any(u->entry.a.action));
 	(void)json_object_set_new(c->result, "target", json_any(w->target));

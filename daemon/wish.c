@@ -369,6 +369,24 @@ keep_trail(struct call *c, struct wish *w)
 }
 
 /* Is there what it would remove? */
+bool
+wish_edit(struct call *c, struct wish *w, const struct live_edit *e)
+{
+	struct mistakes m = { 0 };
+	enum live_result result = live_edit(&c->d->live, e, &m);
+
+	if (result != LIVE_DONE)
+		(void)wish_failed(c, result, &m);
+	mistakes_free(&m);
+	if (result != LIVE_DONE)
+		return false;
+	if (w->new == NULL)
+		w->new =
+		    w->dry_run ? json_null() : wish_state(c, w, w->new_text, sizeof(w->new_text));
+	wish_answer(c, w);
+	return true;
+}
+
 static bool
 removable(struct call *c, const struct wish *w)
 {
@@ -391,8 +409,6 @@ apply(struct call *c, struct wish *w)
 		.also = w->also,
 		.also_arg = w->also_arg,
 		.dry_run = w->dry_run };
-	struct mistakes m = { 0 };
-	enum live_result result;
 	struct audit a;
 
 	w->old = wish_state(c, w, w->old_text, sizeof(w->old_text));
@@ -410,16 +426,8 @@ apply(struct call *c, struct wish *w)
 		return false;
 	wish_audit(c, w, &a);
 	e.audits = &a;
-	result = live_edit(&c->d->live, &e, &m);
-	if (result != LIVE_DONE)
-		(void)wish_failed(c, result, &m);
-	mistakes_free(&m);
-	if (result != LIVE_DONE)
+	if (!wish_edit(c, w, &e))
 		return false;
-	if (w->new == NULL)
-		w->new =
-		    w->dry_run ? json_null() : wish_state(c, w, w->new_text, sizeof(w->new_text));
-	wish_answer(c, w);
 	if (!w->dry_run)
 		wish_tell(c, &a);
 	return true;

@@ -59,6 +59,9 @@ void wish_audit(const struct call *c, const struct wish *w, struct audit *a);
 void wish_tell(struct call *c, const struct audit *a);
 /* The call's answer, when it is done and when it is not. */
 void wish_answer(struct call *c, struct wish *w);
+/* The edit, validated, durable and in force; then what is new, and the answer.  False: it was said.
+ */
+bool wish_edit(struct call *c, struct wish *w, const struct live_edit *e);
 bool wish_failed(struct call *c, enum live_result result, const struct mistakes *m);
 /* What it owns. */
 void wish_free(struct wish *w);
