@@ -242,6 +242,112 @@ test_answered(void **state)
 	}
 }
 
+/* ---- killed ---- */
+
+#define WINDOW_NS (60 * SECOND_NS)
+#define WINDOW_LIMIT 10u
+
+static struct {
+	uint64_t window;
+	unsigned count, refused;
+} service;
+
+static sigjmp_buf killed;
+
+static void
+die(void)
+{
+	siglongjmp(killed, 1);
+}
+
+/* The service counts it and answers. */
+static void
+serve(ration_t *r, ration_attempt_t *a)
+{
+	uint64_t now = atomic_load(&f.now), w = now / WINDOW_NS;
+	char left[16], reset[16];
+	bool refused;
+	const ration_attr_t h[] = {
+		{ sizeof(h[0]), "X-RateLimit-Limit", "10", 2 },
+		{ sizeof(h[0]), "X-RateLimit-Remaining", left, 0 },
+		{ sizeof(h[0]), "X-RateLimit-Reset", reset, 0 },
+	};
+	ration_attr_t sent[3];
+
+	if (w != service.window)
+		service.count = 0;
+	service.window = w;
+	refused = service.count == WINDOW_LIMIT;
+	service.count += !refused;
+	service.refused += refused;
+	(void)snprintf(left, sizeof(left), "%u", WINDOW_LIMIT - service.count);
+	(void)snprintf(reset, sizeof(reset), "%u",
+	    (unsigned)((WINDOW_NS - now % WINDOW_NS + SECOND_NS - 1) / SECOND_NS));
+	memcpy(sent, h, sizeof(sent));
+	sent[1].len = strlen(left);
+	sent[2].len = strlen(reset);
+	assert_int_equal(ration_upstream_end(r, &u, a, refused ? 429 : 200, sent, 3), 0);
+}
+
+static unsigned
+send_for(uint64_t ns)
+{
+	uint64_t until = atomic_load(&f.now) + ns;
+	unsigned n = 0;
+
+	while (atomic_load(&f.now) < until) {
+		ration_attempt_t a = fresh();
+
+		if (begin(f.r, &a) == RATION_ADMITTED) {
+			advance(50 * MS_NS);
+			serve(f.r, &a);
+			n++;
+		} else {
+			advance(a.wait_ms * MS_NS);
+		}
+	}
+	return n;
+}
+
+/* Killed at that step of a request; in_end: of taking in its answer. */
+static void
+killed_at(unsigned at, bool in_end)
+{
+	ration_attempt_t s = fresh();
+	unsigned n;
+
+	open_x("limits: {api: 1/s}\n", at, die);
+	memset(&service, 0, sizeof(service));
+	(void)send_for(at % 2 == 0 ? 0 : 200 * MS_NS);
+	if (sigsetjmp(killed, 0) == 0) {
+		if (in_end && begin(slow, &s) == RATION_ADMITTED) {
+			stall.steps = 0;
+			step_hook = step;
+			serve(slow, &s);
+		} else if (!in_end) {
+			(void)begin_slow(&s);
+		}
+	}
+	step_hook = NULL;
+	(void)send_for(2 * WINDOW_NS);
+	n = send_for(4 * WINDOW_NS);
+	if (service.refused != 0 || n < 4 * WINDOW_LIMIT - 1)
+		fail_msg("killed at step %u of %s: %u refused, %u sent", at,
+		    in_end ? "end" : "begin", service.refused, n);
+	close_x();
+}
+
+static void
+test_killed(void **state)
+{
+	(void)state;
+	for (unsigned in_end = 0; in_end < 2; in_end++) {
+		stall.stopped = true;
+		for (unsigned at = 1; stall.stopped && at < STEPS_MOST; at++)
+			killed_at(at, in_end != 0);
+	}
+}
+
 /* ---- entries ---- */
 
 static ration_upstream_t same, other;
@@ -317,6 +423,7 @@ main(void)
 		cmocka_unit_test(test_flight_kept),
 		cmocka_unit_test(test_one_opens),
 		cmocka_unit_test(test_answered),
+		cmocka_unit_test(test_killed),
 		cmocka_unit_test(test_added_at_once),
 		cmocka_unit_test(test_one_probes),
 	};
