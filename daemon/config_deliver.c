@@ -203,17 +203,21 @@ read_receiver(struct loader *l, const struct node *item)
 	struct receiver *r = &c->receivers[c->nreceivers];
 	struct receiver_marks *marks = &c->receiver_marks[c->nreceivers];
 
-	if (!walk(l, item, &fields_receiver, got) ||
-	    !get_receiver_name(l, item, got[RECEIVER_name]))
+	bool named;
+
+	if (!walk(l, item, &fields_receiver, got))
 		return;
-	*r = (struct receiver) { .name = got[RECEIVER_name]->next->text,
+	/* Also without a name of its own all its mistakes are said. */
+	named = get_receiver_name(l, item, got[RECEIVER_name]);
+	*r = (struct receiver) { .name = named ? got[RECEIVER_name]->next->text : NULL,
 		.timeout_ms = 10 * SECOND,
 		.at_once = got[RECEIVER_command] != NULL ? 2 : 1,
 		.first_ms = SECOND,
 		.most_ms = 600 * SECOND,
 		.give_up_ms = 72 * HOUR,
 		.queue = 100000 };
-	*marks = (struct receiver_marks) { .name = got[RECEIVER_name]->next->mark };
+	*marks =
+	    (struct receiver_marks) { .name = named ? got[RECEIVER_name]->next->mark : item->mark };
 	check_kind(l, item, got);
 	if (got[RECEIVER_command] != NULL)
 		get_command(l, got[RECEIVER_command]->next, r);
@@ -225,7 +229,8 @@ read_receiver(struct loader *l, const struct node *item)
 		marks->secret = got[RECEIVER_secret_file]->next->mark;
 	}
 	get_details(l, got, r);
-	c->nreceivers++;
+	if (named)
+		c->nreceivers++;
 }
 
 void

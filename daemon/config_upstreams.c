@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STATUS_LAST 599u
 #define PAUSE_MAX_MS (UINT64_C(86400) * 1000)
 #define TRIES_MOST 1000u
 #define FAILURES_MOST 10000u
@@ -115,6 +114,9 @@ read_jitter(struct loader *l, const struct node *n, struct upstream_def *d)
 		d->jitter = JITTER_FULL;
 	else if (strcmp(n->text, "none") == 0)
 		d->jitter = JITTER_NONE;
+	else if (n->text[0] < '0' || n->text[0] > '9')
+		report_add(&l->r, n->mark, "found %s, expected full, none or a time such as 1s",
+		    shown_node(n));
 	else if (get_ms(l, n, 0, &d->jitter_ms))
 		d->jitter = JITTER_ADDED;
 }

@@ -18,9 +18,6 @@
 #include "store.h"
 
 #define USAGE_LEVELS 3u
-#define USAGE_MOST \
-	(INT64_C(1) << 52) /* of a row, either way: whoever scribbles comes no farther \
-			    */
 
 /* Seconds of a bucket. */
 extern const int64_t usage_seconds[USAGE_LEVELS];

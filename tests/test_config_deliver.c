@@ -91,6 +91,21 @@ test_bad(void **state)
 	}
 }
 
+/* Of a receiver without a name of its own, too. */
+static void
+test_all_of_them(void **state)
+{
+	struct mistakes m;
+
+	assert_null(parse("deliver:\n"
+			  "  - {name: a, " COMMAND "}\n"
+			  "  - {name: a, command: /bin/x, timeout: 1ms}\n",
+	    &m));
+	assert_int_equal(m.n, 3);
+	assert_non_null(strstr(m.text[1], "p.yaml:3:24: found \"/bin/x\", expected a list"));
+	mistakes_free(&m);
+}
+
 static void
 test_too_many(void **state)
 {
@@ -230,6 +245,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_all_of_them),
 		cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_secrets),
