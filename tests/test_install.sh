@@ -92,8 +92,9 @@ c++ -std=c++11 -Wall -Wextra -Wno-missing-field-initializers -Werror -x c++ "$tm
 	"${cflags[@]}" "${libs[@]}" || c++ -std=c++20 -x c++ "$tmp/user.cc" -o "$tmp/user" "${cflags[@]}" "${libs[@]}"
 LD_LIBRARY_PATH=$libdir "$tmp/user"
 
-# What README and manual show compiles as it stands, and says what is missing without rationd.
-sed -n '/^```c$/,/^```$/p' "$source/README.md" | sed '1d;$d' >"$tmp/readme.c"
+# What README and manual show compiles as it stands, and says what is missing without rationd.  The
+# README's first C is a program, what follows are pieces of a caller.
+sed -n '/^```c$/,/^```$/{/^```$/q;/^```/!p}' "$source/README.md" >"$tmp/readme.c"
 sed -n '/^\.Sh EXAMPLES/,$p' "$source/lib/ration.3" | sed -n '/^\.Bd/,/^\.Ed/p' | sed '1d;/^\.Ed/,$d;s/\\e/\\/g' >"$tmp/manual.c"
 for program in readme manual; do
 	grep -q 'ration_acquire(' "$tmp/$program.c" || die "the example of the $program was not found"
@@ -103,6 +104,15 @@ for program in readme manual; do
 	[[ $status == 3 && $said == *rationd* ]] ||
 		die "the example of the $program without rationd: found status $status, '$said'"
 done
+{
+	printf '%s\n' '#include <ration.h>' 'void pause_ms(uint64_t);' \
+		'int send_request(ration_attr_t *, size_t *);' 'void pieces(ration_t *);' \
+		'void pieces(ration_t *r)' '{' 'int status;' 'ration_attr_t headers[32];' 'size_t n = 32;'
+	awk '/^```c$/ { blocks++; inside = blocks > 1; next } /^```$/ { inside = 0 } inside' "$source/README.md"
+	printf '}\n'
+} >"$tmp/pieces.c"
+grep -q 'ration_upstream_end(' "$tmp/pieces.c" || die 'the loop of the README was not found'
+"${cc[@]}" -Wall -Wextra -Werror -c "$tmp/pieces.c" -o "$tmp/pieces.o" "${cflags[@]}"
 sed -n '/^```yaml$/,/^```$/p' "$source/README.md" | sed '/^```/d' >"$tmp/readme.yaml"
 (umask 077 && head -c 32 /dev/urandom | base64 >"$tmp/hook.secret") # that the policy names
 for policy in "$tmp/readme.yaml" "$source"/examples/*.yaml; do
