@@ -8,8 +8,6 @@
 
 #include <cmocka.h>
 
-#include <err.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
