@@ -330,6 +330,11 @@ js_end(napi_env env, napi_callback_info info)
 	return e < 0 ? fail(env, e, ration_strerror(e)) : answer(env, a, false);
 }
 
+/* The macro below defines it without a prototype; clang warns of that also in others' headers. */
+#ifdef NODE_API_MODULE_GET_API_VERSION
+NAPI_MODULE_EXPORT int32_t NODE_API_MODULE_GET_API_VERSION(void);
+#endif
+
 NAPI_MODULE_INIT()
 {
 	static const struct {
