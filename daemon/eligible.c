@@ -11,7 +11,7 @@
 
 #define DAY_S 86400
 #define ACTIVE_DAYS 30
-#define ACTIVE_MOST 10000u /* counted, of keys */
+#define ACTIVE_MOST 1000u /* counted, of keys, unless the rule asks for more: some milliseconds */
 
 enum met { NOT_MET, MET, UNKNOWN };
 
@@ -112,7 +112,8 @@ rule_customers(json_t *list, struct daemon *d, const unsigned char *key, size_t 
 	}
 	key_text(key, prefix, text);
 	n = history_on(d->history)
-	    ? (int64_t)history_active_keys(d->history, key, prefix, ACTIVE_DAYS, ACTIVE_MOST)
+	    ? (int64_t)history_active_keys(d->history, key, prefix, ACTIVE_DAYS,
+		  rules->customers > ACTIVE_MOST ? rules->customers : ACTIVE_MOST)
 	    : -1;
 	if (n < 0)
 		rule(list, "customers", UNKNOWN, "%u active customers: no use is recorded",
