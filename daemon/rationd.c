@@ -78,7 +78,6 @@ read_options(int argc, char **argv, struct options *o)
 	int c;
 
 	memset(o, 0, sizeof(*o));
-	o->make.at_s = (int64_t)time(NULL);
 	while ((c = getopt_long(argc, argv, "nf:i:", longs, NULL)) != -1) {
 		switch (c) {
 		case 'n':
@@ -124,6 +123,14 @@ read_options(int argc, char **argv, struct options *o)
 		(void)fputs(usage_text, stderr);
 		return 2;
 	}
+	if (o->make.dir == NULL && (o->make.keys != 0 || o->make.at_s != 0)) {
+		(void)fputs("rationd: --at and --keys go with --make: the policy says how many "
+			    "keys a segment that serves has\n",
+		    stderr);
+		return 2;
+	}
+	if (o->make.at_s == 0)
+		o->make.at_s = (int64_t)time(NULL);
 	return -1;
 }
 

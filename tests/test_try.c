@@ -439,7 +439,8 @@ test_make(void **state)
 	struct server *s = *state;
 	char policy[128], dir[128];
 	const char *const make[] = { "--make", dir, "-f", policy, "--at", "1700000000", "--keys",
-		"100", NULL };
+		"100", NULL },
+			  *const alone[] = { "--keys", "100", NULL };
 	ration_t *r;
 
 	put_file(s, "right.yaml", "group: nobody-has-this-group\nlimits: {a: 3/day}\n");
@@ -448,6 +449,8 @@ test_make(void **state)
 	path_in(s, "right.yaml", policy, sizeof(policy));
 	spawn(s, make);
 	assert_int_equal(reap(s), 1); /* no such directory */
+	spawn(s, alone);
+	assert_int_equal(reap(s), 2); /* nobody serves with half of what was meant */
 	RUN(2, s, "try", "--nonsense");
 	snprintf(dir, sizeof(dir), "%s", s->dir);
 	s->len = 0;
