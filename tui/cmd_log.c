@@ -160,12 +160,13 @@ print_event(const json_t *e)
 	printf("%s  ", time_text(jint(e, "when", 0), when));
 	print_text(stdout, jstr(e, "type", "event"));
 	fputs(": ", stdout);
+	/* The text names who and why; an event without one is told from its parts. */
 	print_text(stdout, jstr(e, "text", jstr(e, "target", "")));
-	if (*jstr(e, "who", "")) {
+	if (!*jstr(e, "text", "") && *jstr(e, "who", "")) {
 		fputs(", by ", stdout);
 		print_text(stdout, jstr(e, "who", ""));
 	}
-	if (*jstr(e, "reason", "")) {
+	if (!*jstr(e, "text", "") && *jstr(e, "reason", "")) {
 		fputs(": ", stdout);
 		print_text(stdout, jstr(e, "reason", ""));
 	}
