@@ -71,8 +71,8 @@ void daemon_happened(struct daemon *d, const struct happening *h);
  * An event (daemon/event.h) that store_event_add() has taken: log, `ration watch`, and those who
  * are to be told of it are told soon.  Its transaction may still be open.
  */
-struct event;
-void daemon_event(struct daemon *d, const struct event *e);
+struct key_event;
+void daemon_event(struct daemon *d, const struct key_event *e);
 /* Now and then: the log says how many it left out. */
 void daemon_events_tick(struct daemon *d);
 

@@ -16,7 +16,7 @@ struct verdict {
 	struct wish w;
 	struct request r;
 	struct decision d;
-	struct event event;
+	struct key_event event;
 };
 
 /* Decided already: by whom, when, what. */

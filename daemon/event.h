@@ -24,7 +24,7 @@
 #define EVENT_AGE_S (INT64_C(400) * 86400)
 #define EVENT_RECEIVER_ERROR 160
 
-struct event {
+struct key_event {
 	int64_t id;              /* set by store_event_add(): counts up */
 	char uid[EVENT_ID_TEXT]; /* likewise: the id that receivers see, unlike any other's */
 	int64_t at;              /* Unix s */
@@ -45,13 +45,13 @@ struct event {
  * uid.  0 or -1 with err.
  */
 int store_event_add(
-    struct store *s, struct event *e, uint64_t receivers, char *err, size_t errsize);
+    struct store *s, struct key_event *e, uint64_t receivers, char *err, size_t errsize);
 
 /*
  * The object that receivers, `ration watch` and `ration events` see: id (the uid), at, type,
  * limit, key (strvis), level, text, and the members of `more`.  New.
  */
-json_t *event_json(const struct event *e);
+json_t *event_json(const struct key_event *e);
 
 /*
  * The last n events, of a key or (key_len 0) of all, newest first: the object as text, and how far
@@ -107,7 +107,7 @@ bool store_receiver_error(struct store *s, const char *receiver, const char *err
 #define RECEIVERS_KNOWN 64u
 int store_told(struct store *s, struct told_totals *out, char *err, size_t errsize);
 /* Within a transaction of those above: tell a receiver; how far each was told of an event. */
-bool store_enqueue(struct store *s, const char *receiver, const struct event *e);
+bool store_enqueue(struct store *s, const char *receiver, const struct key_event *e);
 json_t *store_told_of(struct store *s, int64_t event);
 bool store_told_prune(struct store *s);
 bool store_events_prune(struct store *s, int64_t now_s, int64_t at_once);

@@ -40,7 +40,7 @@ daemon_events_tick(struct daemon *d)
 }
 
 void
-daemon_event(struct daemon *d, const struct event *e)
+daemon_event(struct daemon *d, const struct key_event *e)
 {
 	struct happening h = { .type = e->type, .who = "rationd", .text = e->text };
 	char key[KEY_TEXT], target[TARGET_TEXT];

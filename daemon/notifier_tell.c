@@ -10,7 +10,7 @@
 #define ROWS_MIN 65536
 
 struct event_list {
-	struct event events[TELLER_EVENTS + TELLER_KEY_EVENTS];
+	struct key_event events[TELLER_EVENTS + TELLER_KEY_EVENTS];
 };
 
 int
@@ -109,7 +109,7 @@ details(const struct teller *l, const struct telling *w, const char *rate, const
 }
 
 static void
-one_line(struct event *e, const struct telling *w, const char *rate, const char *action)
+one_line(struct key_event *e, const struct telling *w, const char *rate, const char *action)
 {
 	char key[KEY_TEXT], reset[32];
 
@@ -126,7 +126,7 @@ one_line(struct event *e, const struct telling *w, const char *rate, const char 
 static bool
 add_event(struct teller *l, const struct telling *w)
 {
-	struct event *e = &l->events->events[l->nevents];
+	struct key_event *e = &l->events->events[l->nevents];
 	struct rate_def def = *w->rate;
 	struct rate_spec spec;
 	const char *action;

@@ -122,7 +122,7 @@ request_json(struct call *c, const struct request *r, bool eligible)
 /* ---- what is told ---- */
 
 bool
-request_event(struct daemon *d, const struct request *r, int64_t at, struct event *e, char *err,
+request_event(struct daemon *d, const struct request *r, int64_t at, struct key_event *e, char *err,
     size_t errsize)
 {
 	bool open = strcmp(r->state, REQUEST_OPEN) == 0;
@@ -146,7 +146,7 @@ request_event(struct daemon *d, const struct request *r, int64_t at, struct even
 }
 
 void
-request_told(struct daemon *d, struct event *e)
+request_told(struct daemon *d, struct key_event *e)
 {
 	if (e->id != 0)
 		daemon_event(d, e);
@@ -251,7 +251,7 @@ serve_ask(struct call *c)
 {
 	struct config_requests rules;
 	struct request r = { .state = REQUEST_OPEN };
-	struct event e = { 0 };
+	struct key_event e = { 0 };
 	struct wish w;
 	char err[256];
 	bool ok;

@@ -90,9 +90,9 @@ json_t *request_json(struct call *c, const struct request *r, bool eligible);
  * The event of its state: asked for (again), approved, declined.  In the transaction that makes it
  * so; then request_told(), with id 0 if it was rolled back.
  */
-bool request_event(struct daemon *d, const struct request *r, int64_t at, struct event *e,
+bool request_event(struct daemon *d, const struct request *r, int64_t at, struct key_event *e,
     char *err, size_t errsize);
-void request_told(struct daemon *d, struct event *e);
+void request_told(struct daemon *d, struct key_event *e);
 
 /* ---- eligible.c ---- */
 

@@ -212,7 +212,7 @@ trim(struct store *s, const char *receiver, int add)
 }
 
 bool
-store_enqueue(struct store *s, const char *receiver, const struct event *e)
+store_enqueue(struct store *s, const char *receiver, const struct key_event *e)
 {
 	sqlite3_stmt *q = stmt(s, QUEUE);
 

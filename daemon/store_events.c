@@ -49,7 +49,7 @@ done(sqlite3_stmt *q)
 /* ---- writing ---- */
 
 json_t *
-event_json(const struct event *e)
+event_json(const struct key_event *e)
 {
 	json_t *j = json_object(), *text = json_string(e->text);
 	char key[KEY_TEXT];
@@ -82,7 +82,7 @@ store_events_prune(struct store *s, int64_t now_s, int64_t at_once)
 }
 
 static bool
-insert(struct store *s, struct event *e)
+insert(struct store *s, struct key_event *e)
 {
 	sqlite3_stmt *q = stmt(s, ADD);
 	json_t *j;
@@ -110,7 +110,7 @@ insert(struct store *s, struct event *e)
 }
 
 int
-store_event_add(struct store *s, struct event *e, uint64_t receivers, char *err, size_t errsize)
+store_event_add(struct store *s, struct key_event *e, uint64_t receivers, char *err, size_t errsize)
 {
 	bool ok;
 

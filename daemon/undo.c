@@ -23,7 +23,7 @@ struct entry {
 struct undo {
 	struct daemon *daemon;
 	struct wish w;
-	struct event event; /* of the raise */
+	struct key_event event; /* of the raise */
 	struct entry entry;
 	struct trail now, before, after;
 	int64_t *gone; /* ids */
