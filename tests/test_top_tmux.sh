@@ -386,6 +386,8 @@ press 1
 expect '^  KEY.*LIMIT' 'after random keys'
 
 # ---- another segment takes the place of this one ----
+ration reset tokens clinic:7 >/dev/null # as one of the random keys may have
+ration acquire tokens clinic:7 --cost 1M >/dev/null
 stop_daemon() {
 	kill "$daemon"
 	wait "$daemon" || true
