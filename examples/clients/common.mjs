@@ -19,6 +19,7 @@ import { pathToFileURL } from 'node:url';
 
 const TIMER_MAX = 2 ** 31 - 1; // ms; a longer setTimeout fires at once, and a month is longer
 const TIMEOUT = 10_000; // ms that an answer may take
+const LOOK = 10; // ms until a request looks again whether the one that goes first has gone
 
 /** Real time.  now(): Unix ms, never set back.  sleep(ms): not a moment less, as a timer alone may. */
 export const realClock = {
@@ -57,6 +58,7 @@ export class Client {
 	log = []; // of every try: request, n, sent, came, status, retryAfter, wait ...
 	warnings = [];
 	#held = new Map(); // limit -> ms before which no request begins under it
+	#denied = new Map(); // limit -> how many were denied and have not had their turn again
 	#requests = 0;
 
 	/**
@@ -97,8 +99,10 @@ export class Client {
 		const request = { id: this.#requests++, method, path, body };
 		const attempt = this.upstream?.attempt();
 
-		for (let n = 0; ; n++) {
+		for (let n = 0, denied = false; ; n++) {
 			await this.turn(request, n);
+			if (denied)
+				this.#waits(request, -1);
 			await attempt?.begin(this.clock);
 			const answer = await this.#send(request, n);
 			attempt?.end(answer);
@@ -108,8 +112,11 @@ export class Client {
 			this.report(answer);
 			if (answer.wait === null)
 				return answer;
-			if (answer.status === 429)
+			denied = answer.status === 429;
+			if (denied) {
 				this.hold(request, this.clock.now() + answer.wait);
+				this.#waits(request, 1);
+			}
 			await this.clock.sleep(answer.wait);
 		}
 	}
@@ -118,9 +125,19 @@ export class Client {
 		const limit = this.limitOf(request);
 		this.#held.set(limit, Math.max(until, this.#held.get(limit) ?? 0));
 	}
-	/** ms before which try n + 1 may not be sent for the sake of others: the held one comes first. */
+	#waits(request, more) {
+		const limit = this.limitOf(request);
+		this.#denied.set(limit, (this.#denied.get(limit) ?? 0) + more);
+	}
+	/**
+	 * ms before which try n + 1 may not be sent for the sake of others: the held one comes first, also
+	 * if both wake at the same time.
+	 */
 	held(request, n) {
-		return n > 0 ? 0 : this.#held.get(this.limitOf(request)) ?? 0;
+		const limit = this.limitOf(request), until = this.#held.get(limit) ?? 0;
+		if (n > 0)
+			return 0;
+		return this.#denied.get(limit) ? Math.max(until, this.clock.now() + LOOK) : until;
 	}
 
 	async #send(request, n) {
